@@ -1,0 +1,266 @@
+"""Accepts connections, bounds them, and gives each a thread (TLS handshake included: it happens in there)."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from node.association.negotiation import Negotiator
+from node.association.receiver import Observer, Receiver, Timeouts
+from node.association.transport import Deadline, PlainTransport, TlsTransport, Transport
+from node.errors import NodeError
+from node.services.base import Service
+
+BACKLOG: Final = 128
+# A PDU of 128 KiB and the start of the next in one read; larger buffers measured no faster.
+BUFFER_BYTES: Final = 131_072 + 4_096
+# Connections that have not negotiated yet, beside the associations: a flood of them evicts its own oldest.
+MAX_PENDING: Final = 256
+# How long an association counts for a study after it brought some of it and while bytes still come.
+_REMEMBERED_STUDIES: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerOptions:
+    """[dicom] as values; ``host``/``port`` to bind, port 0 takes a free one."""
+
+    host: str
+    port: int
+    max_associations: int
+    max_pdu: int
+    timeouts: Timeouts
+    tls: ssl.SSLContext | None = None
+
+
+class BufferPool:
+    """Receive buffers, used again: an association's memory does not depend on what it sends."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._free: list[bytearray] = []
+
+    @contextlib.contextmanager
+    def lend(self) -> Iterator[memoryview]:
+        buffer = self._free.pop() if self._free else bytearray(self._size)
+        try:
+            yield memoryview(buffer)
+        finally:
+            self._free.append(buffer)
+
+
+class _Connection:
+    """One connection while it lives: its socket's transport, its receiver, and what it brought."""
+
+    def __init__(self, number: int, sock: socket.socket, address: str) -> None:
+        self.number = number
+        self.address = address
+        self.accepted_at = time.monotonic()
+        self.negotiated = False
+        self.receiver: Receiver | None = None
+        self.studies: dict[str, None] = {}
+        self._socket = sock
+
+    def interrupt(self) -> None:
+        """Wake the thread that waits on the socket; it ends with ``PeerGone``."""
+        with contextlib.suppress(OSError):  # closed by itself meanwhile
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+
+class Listener:
+    """The DICOM port. ``start`` binds and accepts; ``stop`` drains."""
+
+    def __init__(
+        self,
+        options: ListenerOptions,
+        negotiator: Negotiator,
+        services: Mapping[int, Service],
+        observer: Observer,
+        congested: Callable[[], str | None],
+    ) -> None:
+        self._options = options
+        self._negotiator = negotiator
+        self._services = services
+        self._observer = observer
+        self._congested = congested
+        self._numbers = itertools.count(1)
+        self._pool = BufferPool(BUFFER_BYTES)
+        self._lock = threading.Lock()
+        self._ended = threading.Condition(self._lock)
+        self._connections: dict[int, _Connection] = {}
+        self._associations = 0
+        self._stopping = False
+        self._socket: socket.socket | None = None
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> tuple[str, int]:
+        """Bind and listen; returns the address bound. Raises ``OSError`` when the port is taken."""
+        family = socket.AF_INET6 if ":" in self._options.host else socket.AF_INET
+        self._socket = socket.create_server(
+            (self._options.host, self._options.port), family=family, backlog=BACKLOG
+        )
+        self._thread = threading.Thread(target=self._accept, name="listener", daemon=True)
+        self._thread.start()
+        host, port = self._socket.getsockname()[:2]
+        return host, port
+
+    @property
+    def listening(self) -> bool:
+        return self._thread is not None and self._thread.is_alive() and not self._stopping
+
+    @property
+    def associations(self) -> int:
+        """Negotiated associations open now."""
+        return self._associations
+
+    def brought(self, association: int, study: str) -> None:
+        """An association stored an instance of ``study``."""
+        connection = self._connections.get(association)
+        if connection is not None:
+            studies = connection.studies
+            studies.pop(study, None)
+            studies[study] = None
+            if len(studies) > _REMEMBERED_STUDIES:
+                del studies[next(iter(studies))]
+
+    def last_movement(self, study: str) -> float | None:
+        """Monotonic time of the newest bytes from an open association that brought some of ``study``."""
+        with self._lock:
+            connections = list(self._connections.values())
+        return max(
+            (c.receiver.last_activity for c in connections if c.receiver and study in list(c.studies)),
+            default=None,
+        )
+
+    def stop(self, seconds: float) -> int:
+        """Accept no more, let open associations end for ``seconds``, then cut; returns how many were cut."""
+        self._stopping = True
+        if self._socket is not None:
+            with contextlib.suppress(OSError):  # wakes accept(); not every system allows it on a listener
+                self._socket.shutdown(socket.SHUT_RDWR)
+            self._socket.close()
+        deadline = time.monotonic() + seconds
+        with self._ended:
+            for connection in self._connections.values():
+                if not connection.negotiated:
+                    connection.interrupt()
+            self._ended.wait_for(lambda: not self._connections, max(deadline - time.monotonic(), 0))
+            left = list(self._connections.values())
+        for connection in left:
+            connection.interrupt()
+        with self._ended:
+            self._ended.wait_for(lambda: not self._connections, 5)
+        return len(left)
+
+    def _accept(self) -> None:
+        assert self._socket is not None
+        while not self._stopping:
+            try:
+                sock, address = self._socket.accept()
+            except OSError as error:
+                if self._stopping:
+                    return
+                self._observer.failed("listener", error)
+                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS):
+                    self._evict_oldest()  # out of descriptors: make room instead of spinning
+                    continue
+                if error.errno in (errno.ECONNABORTED, errno.EINTR, errno.EPROTO):
+                    continue
+                raise
+            self._admit_connection(sock, str(address[0]))
+
+    def _admit_connection(self, sock: socket.socket, address: str) -> None:
+        connection = _Connection(next(self._numbers), sock, address)
+        with self._lock:
+            self._connections[connection.number] = connection
+            crowded = len(self._connections) - self._associations > MAX_PENDING
+        if crowded:
+            self._evict_oldest()
+        thread = threading.Thread(
+            target=self._serve, args=(connection, sock), name=f"association-{connection.number}", daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError as error:  # the system gives no more threads
+            self._observer.failed(address, error)
+            sock.close()
+            self._forget(connection)
+
+    def _evict_oldest(self) -> None:
+        with self._ended:
+            oldest = next((c for c in self._connections.values() if not c.negotiated), None)
+            if oldest is not None:
+                oldest.interrupt()
+                self._ended.wait_for(lambda: oldest.number not in self._connections, 1)
+
+    def _serve(self, connection: _Connection, sock: socket.socket) -> None:
+        options = self._options
+        try:
+            transport = self._transport(connection, sock)
+            connection.receiver = Receiver(
+                transport=transport,
+                address=connection.address,
+                number=connection.number,
+                accepted_at=connection.accepted_at,
+                negotiator=self._negotiator,
+                services=self._services,
+                timeouts=options.timeouts,
+                max_pdu=options.max_pdu,
+                observer=self._observer,
+            )
+            with self._pool.lend() as buffer:
+                connection.receiver.run(buffer, _Admission(self, connection))
+        except NodeError as error:
+            sock.close()
+            self._observer.association_ended("", connection.address, "lost", str(error), 0)
+        except Exception as error:  # noqa: BLE001  reported; the thread ends here and nothing else may
+            sock.close()
+            self._observer.failed(connection.address, error)
+        finally:
+            self._forget(connection)
+
+    def _transport(self, connection: _Connection, sock: socket.socket) -> Transport:
+        timeouts = self._options.timeouts
+        if self._options.tls is None:
+            return PlainTransport(sock, min(timeouts.handshake, timeouts.idle, timeouts.transfer))
+        deadline = Deadline("handshake", timeouts.handshake, connection.accepted_at)
+        return TlsTransport(sock, self._options.tls, deadline)
+
+    def _forget(self, connection: _Connection) -> None:
+        with self._ended:
+            self._connections.pop(connection.number, None)
+            if connection.negotiated:
+                self._associations -= 1
+            self._ended.notify_all()
+
+    def admit(self, connection: _Connection) -> str | None:
+        """Count a connection as an association, or say why there is no room (PS3.8 9.3.4: 2/3/2)."""
+        congestion = self._congested()
+        if congestion:
+            return congestion
+        with self._lock:
+            if self._stopping:
+                return "shutting down"
+            if self._associations >= self._options.max_associations:
+                return f"{self._associations} associations are open (dicom.max_associations)"
+            self._associations += 1
+            connection.negotiated = True
+        return None
+
+
+class _Admission:
+    """The receiver's view of the listener's limits."""
+
+    def __init__(self, listener: Listener, connection: _Connection) -> None:
+        self._listener = listener
+        self._connection = connection
+
+    def admit(self) -> str | None:
+        return self._listener.admit(self._connection)

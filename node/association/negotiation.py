@@ -1,0 +1,240 @@
+"""Who may connect and for what: A-ASSOCIATE-RQ in, A-ASSOCIATE-AC or -RJ out (PS3.8 9.3.2 to 9.3.4, PS3.7 D).
+
+The PDUs and the negotiation of contexts and roles are pynetdicom's; what is supported is decided here.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydicom._uid_dict import UID_dictionary
+from pydicom.uid import UID
+from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
+from pynetdicom.pdu_primitives import (
+    A_ASSOCIATE,
+    ImplementationVersionNameNotification,
+    SCP_SCU_RoleSelectionNegotiation,
+)
+from pynetdicom.presentation import PresentationContext, negotiate_as_acceptor
+
+from node.association import protocol
+from node.errors import ProtocolError
+from node.peers import Peer, Peers
+from node.services import find
+from node.services.base import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, Context
+
+VERIFICATION: Final = "1.2.840.10008.1.1"
+APPLICATION_CONTEXT: Final = "1.2.840.10008.3.1.1.1"
+DICOM_ROOT: Final = "1.2.840.10008."
+MAX_CONTEXTS: Final = 128  # odd ids 1 to 255, PS3.8 9.3.2.2
+
+# Native and deflated encodings of commands and identifiers that the query and echo services speak
+_MESSAGE_SYNTAXES: Final = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
+_ANY_TITLES: Final = b"ANY".ljust(16) * 2
+_LEGAL_UID: Final = re.compile(r"[0-9]+(\.[0-9]+)*")
+
+# A-ASSOCIATE-RJ: (result, source, reason), PS3.8 Table 9-21
+REJECT_CALLED_AE: Final = (1, 1, 7)
+REJECT_CALLING_AE: Final = (1, 1, 3)
+REJECT_APPLICATION_CONTEXT: Final = (1, 1, 2)
+REJECT_PROTOCOL_VERSION: Final = (1, 2, 2)
+REJECT_CONGESTION: Final = (2, 3, 2)
+
+# Every class that PS3.6 Table A-1 knows as storage, retired ones included
+_STORAGE: Final = frozenset(
+    uid
+    for uid, (name, kind, *_rest) in UID_dictionary.items()
+    if kind == "SOP Class" and "Storage" in name and "Commitment" not in name and "Media" not in name
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The A-ASSOCIATE-RJ to send, and why in words."""
+
+    pdu: bytes
+    why: str
+    calling_ae: str
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The A-ASSOCIATE-AC to send, and what was agreed; ``max_pdu``: the peer's longest PDU (0: any)."""
+
+    pdu: bytes
+    calling_ae: str
+    called_ae: str
+    peer: Peer
+    contexts: dict[int, Context]
+    max_pdu: int
+
+
+def is_storage(abstract_syntax: str) -> bool:
+    """Standard storage classes, retired ones too, and every private class: what a private one means is the
+    sender's business, its bytes are kept like any other's."""
+    if not _LEGAL_UID.fullmatch(abstract_syntax) or len(abstract_syntax) > 64:
+        return False
+    return abstract_syntax in _STORAGE or not abstract_syntax.startswith(DICOM_ROOT)
+
+
+class Negotiator:
+    """The node's side of every negotiation; holds values only."""
+
+    def __init__(self, ae_titles: Collection[str], peers: Peers, max_pdu: int) -> None:
+        self._ae_titles = frozenset(ae_titles)
+        self._peers = peers
+        self._max_pdu = max_pdu
+
+    def answer(
+        self, pdu: bytes, address: str, number: int, admit: Callable[[], str | None]
+    ) -> Accepted | Rejected:
+        """Decide on one A-ASSOCIATE-RQ; ``admit`` counts the association in, or says why not now.
+
+        Raises ``ProtocolError`` when the PDU can't be read.
+        """
+        if len(pdu) < 74:
+            raise ProtocolError(
+                "A-ASSOCIATE-RQ shorter than its fixed fields", reason=protocol.INVALID_PARAMETER
+            )
+        version, called, calling = struct.unpack_from(">H2x16s16s", pdu, 6)
+        called_ae, calling_ae = _ae_title(called), _ae_title(calling)
+        peer = self._peers.find(calling_ae, address)
+        if not version & 1:
+            return _rejected(REJECT_PROTOCOL_VERSION, f"protocol version 0x{version:04X}", calling_ae)
+        request = _decode(pdu)
+        if request.application_context_name != APPLICATION_CONTEXT:
+            return _rejected(REJECT_APPLICATION_CONTEXT, "application context name", calling_ae)
+        if called_ae not in self._ae_titles:
+            return _rejected(REJECT_CALLED_AE, f"called AE title {called_ae!r} is not ours", calling_ae)
+        if not peer.services:
+            return _rejected(REJECT_CALLING_AE, f"no [[peers]] entry lets {calling_ae!r} in", calling_ae)
+        congestion = admit()
+        if congestion:
+            return _rejected(REJECT_CONGESTION, congestion, calling_ae)
+        return self._accept(request, calling_ae, called_ae, peer, number, titles=pdu[10:42])
+
+    def _accept(
+        self, request: A_ASSOCIATE, calling_ae: str, called_ae: str, peer: Peer, number: int, titles: bytes
+    ) -> Accepted:
+        roles = {
+            item.sop_class_uid: (item.scu_role, item.scp_role)
+            for item in request.user_information
+            if isinstance(item, SCP_SCU_RoleSelectionNegotiation) and item.sop_class_uid is not None
+        }
+        results, role_items = _negotiate(request.presentation_context_definition_list, roles)
+        contexts = {
+            result.context_id: Context(
+                id=result.context_id,
+                abstract_syntax=str(result.abstract_syntax),
+                transfer_syntax=str(result.transfer_syntax[0]),
+                calling_ae=calling_ae,
+                called_ae=called_ae,
+                association=number,
+            )
+            for result in results
+            if result.result == 0x00 and result.context_id is not None
+        }
+        return Accepted(
+            pdu=self._encode(results, role_items, titles),
+            calling_ae=calling_ae,
+            called_ae=called_ae,
+            peer=peer,
+            contexts=contexts,
+            max_pdu=_peer_max_pdu(request.maximum_length_received),
+        )
+
+    def _encode(self, results: list[PresentationContext], role_items: list[Any], titles: bytes) -> bytes:
+        answer = A_ASSOCIATE()
+        answer.application_context_name = UID(APPLICATION_CONTEXT)
+        answer.calling_ae_title = answer.called_ae_title = "ANY"
+        answer.result = 0x00
+        answer.result_source = 0x01
+        answer.presentation_context_definition_results_list = results
+        answer.maximum_length_received = self._max_pdu
+        answer.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
+        version = ImplementationVersionNameNotification()
+        version.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+        answer.user_information += [version, *role_items]
+        encoded = A_ASSOCIATE_AC()
+        encoded.from_primitive(answer)
+        pdu: bytes = encoded.encode()
+        return pdu[:10] + titles + pdu[42:]  # sent back as they came, PS3.8 Table 9-17
+
+
+def _peer_max_pdu(announced: int | None) -> int:
+    """What may be sent to the peer; less than a PDV header and 64 bytes can't carry an answer sensibly."""
+    if not announced:
+        return 0
+    return max(announced, 70)
+
+
+def _negotiate(
+    proposed: list[PresentationContext], roles: dict[UID, tuple[bool | None, bool | None]]
+) -> tuple[list[PresentationContext], list[Any]]:
+    """Each context on its own, so that the sender's order of transfer syntaxes counts in each."""
+    results: list[PresentationContext] = []
+    role_items: dict[str, Any] = {}
+    for context in proposed:
+        answered, items = negotiate_as_acceptor([context], _supported(context), roles)
+        results += answered
+        role_items.update((str(item.sop_class_uid), item) for item in items)
+    return results, list(role_items.values())
+
+
+def _supported(proposed: PresentationContext) -> list[PresentationContext]:
+    """What pynetdicom may accept of one context: a storage class in whatever transfer syntax the sender names
+    first, because the bytes are kept as sent."""
+    abstract = str(proposed.abstract_syntax)
+    if abstract == VERIFICATION or abstract in find.SOP_CLASSES:
+        return [_context(abstract, _MESSAGE_SYNTAXES)]
+    if is_storage(abstract):
+        legal = [str(uid) for uid in proposed.transfer_syntax if _LEGAL_UID.fullmatch(str(uid))]
+        return [_context(abstract, legal)]
+    return []
+
+
+def _context(abstract_syntax: str, transfer_syntaxes: Collection[str]) -> PresentationContext:
+    context = PresentationContext()
+    context.abstract_syntax = UID(abstract_syntax)
+    for uid in transfer_syntaxes:
+        context.add_transfer_syntax(uid)
+    # As an acceptor we are the SCP only; a proposed SCP role (C-GET) is answered with 0.
+    context.scu_role, context.scp_role = True, False
+    return context
+
+
+def _decode(pdu: bytes) -> A_ASSOCIATE:
+    request = A_ASSOCIATE_RQ()
+    try:
+        # Titles are read by _ae_title; the decoder refuses those that are blank or hold control characters.
+        request.decode(pdu[:10] + _ANY_TITLES + pdu[42:])
+        primitive = request.to_primitive()
+        contexts = primitive.presentation_context_definition_list
+    except Exception as error:  # the decoder meets bytes it was not made for in many ways
+        raise ProtocolError(
+            f"A-ASSOCIATE-RQ can't be decoded: {type(error).__name__}", reason=protocol.INVALID_PARAMETER
+        ) from error
+    ids = [context.context_id for context in contexts]
+    if (
+        len(ids) > MAX_CONTEXTS
+        or len(set(ids)) != len(ids)
+        or any(number is None or number % 2 == 0 for number in ids)
+    ):
+        raise ProtocolError(
+            "presentation context ids must be odd and different, 128 at most",
+            reason=protocol.INVALID_PARAMETER,
+        )
+    return primitive
+
+
+def _ae_title(raw: bytes) -> str:
+    """Spaces around an AE title don't count (PS3.5 6.2); what is not printable ASCII is shown as ``?``."""
+    return "".join(chr(b) if 0x20 <= b < 0x7F else "?" for b in raw.strip(b" \0"))
+
+
+def _rejected(code: tuple[int, int, int], why: str, calling_ae: str) -> Rejected:
+    return Rejected(protocol.reject(*code), why, calling_ae)

@@ -1,0 +1,198 @@
+"""One blocking socket with deadlines: the only place where a receive loop waits."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import ssl
+import struct
+import time
+from typing import Final
+
+from node.errors import DeadlineExceeded, PeerGone
+
+_GONE: Final = (
+    errno.ECONNRESET,
+    errno.EPIPE,
+    errno.ENOTCONN,
+    errno.ETIMEDOUT,
+    errno.EBADF,
+    errno.ECONNABORTED,
+)
+
+
+class Deadline:
+    """A moment on the monotonic clock, and the [dicom.timeouts] key that it stands for."""
+
+    __slots__ = ("at", "seconds", "timeout")
+
+    def __init__(self, timeout: str, seconds: float, start: float) -> None:
+        self.timeout = timeout
+        self.seconds = seconds
+        self.at = start + seconds
+
+    def exceeded(self) -> DeadlineExceeded:
+        return DeadlineExceeded(self.timeout, self.seconds)
+
+
+class PlainTransport:
+    """A TCP socket whose waits the kernel bounds.
+
+    Python's own socket timeouts cost a poll before each call and an ioctl at each change. SO_RCVTIMEO costs
+    nothing while bytes flow: it is set once to ``tick`` seconds; only when it fires are deadlines looked at.
+    """
+
+    def __init__(self, sock: socket.socket, tick: float) -> None:
+        self._socket = sock
+        self._tick = tick
+        sock.settimeout(None)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._wait_at_most(socket.SO_RCVTIMEO, tick)
+        self._wait_at_most(socket.SO_SNDTIMEO, tick)
+
+    def _wait_at_most(self, option: int, seconds: float) -> None:
+        seconds = max(seconds, 0.001)  # zero would wait for ever
+        whole = int(seconds)
+        value = struct.pack("ll", whole, int((seconds - whole) * 1e6))
+        self._socket.setsockopt(socket.SOL_SOCKET, option, value)
+
+    def receive_into(self, buffer: memoryview, deadline: Deadline) -> int:
+        """Bytes received, at least one. Raises ``DeadlineExceeded``, ``PeerGone``."""
+        waited = False
+        while True:
+            try:
+                size = self._socket.recv_into(buffer)
+            except BlockingIOError:
+                left = deadline.at - time.monotonic()
+                if left <= 0:
+                    raise deadline.exceeded() from None
+                self._wait_at_most(socket.SO_RCVTIMEO, min(left, self._tick))
+                waited = True
+                continue
+            except OSError as error:
+                raise _gone(error) from error
+            if waited:
+                self._wait_at_most(socket.SO_RCVTIMEO, self._tick)
+            if not size:
+                raise PeerGone("connection closed by the peer")
+            return size
+
+    def send(self, data: bytes, deadline: Deadline) -> None:
+        """Send all of ``data``. Raises ``DeadlineExceeded`` when the peer does not read, ``PeerGone``."""
+        view = memoryview(data)
+        while view:
+            try:
+                sent = self._socket.send(view)
+            except BlockingIOError:
+                if time.monotonic() >= deadline.at:
+                    raise deadline.exceeded() from None
+                continue
+            except OSError as error:
+                raise _gone(error) from error
+            view = view[sent:]
+
+    def has_input(self) -> bool:
+        """Bytes, or the end of the stream, wait to be received."""
+        try:
+            self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            raise _gone(error) from error
+        return True
+
+    def end_of_output(self) -> None:
+        """Tell the peer that nothing more will be sent. Raises ``PeerGone``."""
+        _shut_down(self._socket, socket.SHUT_WR)
+
+    def interrupt(self) -> None:
+        """End the connection from another thread: whoever waits on it gets ``PeerGone``. Never raises."""
+        try:
+            _shut_down(self._socket, socket.SHUT_RDWR)
+        except PeerGone:
+            return  # it has ended by itself
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class TlsTransport:
+    """A TLS socket; the handshake happens here, inside the association's own thread and deadline."""
+
+    def __init__(self, sock: socket.socket, context: ssl.SSLContext, deadline: Deadline) -> None:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.settimeout(max(deadline.at - time.monotonic(), 0.001))
+        try:  # the timeout bounds the handshake as a whole, however slowly its bytes come
+            self._socket = context.wrap_socket(sock, server_side=True, suppress_ragged_eofs=True)
+        except TimeoutError:
+            raise deadline.exceeded() from None
+        except OSError as error:
+            raise PeerGone(f"TLS handshake failed: {error}") from error
+
+    def receive_into(self, buffer: memoryview, deadline: Deadline) -> int:
+        """Bytes received, at least one. Raises ``DeadlineExceeded``, ``PeerGone``."""
+        self._socket.settimeout(max(deadline.at - time.monotonic(), 0.001))
+        try:
+            size = self._socket.recv_into(buffer)
+        except TimeoutError:
+            raise deadline.exceeded() from None
+        except OSError as error:
+            raise _gone(error) from error
+        if not size:
+            raise PeerGone("connection closed by the peer")
+        return size
+
+    def send(self, data: bytes, deadline: Deadline) -> None:
+        """Send all of ``data``. Raises ``DeadlineExceeded`` when the peer does not read, ``PeerGone``."""
+        self._socket.settimeout(max(deadline.at - time.monotonic(), 0.001))
+        try:
+            self._socket.sendall(data)
+        except TimeoutError:
+            raise deadline.exceeded() from None
+        except OSError as error:
+            raise _gone(error) from error
+
+    def has_input(self) -> bool:
+        """Bytes, or the end of the stream, wait to be received."""
+        if self._socket.pending():
+            return True
+        with socket.socket(fileno=self._socket.fileno()) as raw:
+            try:
+                raw.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return False
+            except OSError as error:
+                raise _gone(error) from error
+            finally:
+                raw.detach()
+        return True
+
+    def end_of_output(self) -> None:
+        """Tell the peer that nothing more will be sent. Raises ``PeerGone``."""
+        _shut_down(self._socket, socket.SHUT_WR)
+
+    def interrupt(self) -> None:
+        """End the connection from another thread: whoever waits on it gets ``PeerGone``. Never raises."""
+        try:
+            _shut_down(self._socket, socket.SHUT_RDWR)
+        except PeerGone:
+            return  # it has ended by itself
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+Transport = PlainTransport | TlsTransport
+
+
+def _shut_down(sock: socket.socket, how: int) -> None:
+    try:
+        socket.socket.shutdown(sock, how)  # the TCP connection's, also under TLS
+    except OSError as error:
+        raise _gone(error) from error
+
+
+def _gone(error: OSError) -> PeerGone:
+    if error.errno in _GONE:
+        return PeerGone(f"connection lost: {error.strerror}")
+    return PeerGone(f"connection failed: {error}")

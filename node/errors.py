@@ -1,0 +1,165 @@
+"""The exception tree: each class knows its DICOM status, whether a retry can help, and a hint for the operator."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class NodeError(Exception):
+    """Base of every error that this package raises on purpose.
+
+    ``status`` is the DIMSE status a C-STORE answers with when the error reaches it (PS3.4 B.2.3, PS3.7 C),
+    ``retriable`` tells whether the same request can succeed later, ``hint`` says what an operator can do.
+    """
+
+    status: ClassVar[int] = 0x0110
+    retriable: ClassVar[bool] = False
+    hint: ClassVar[str] = "This is a fault of the node: please report it with the log lines around it."
+
+
+class ConfigError(NodeError):
+    """The configuration can't be used; ``problems`` has one line per key."""
+
+    hint = "Correct the keys named; `dicom-fhir-node check-config` shows what is in force."
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class ProtocolError(NodeError):
+    """The peer broke the upper layer protocol; the association ends with A-ABORT (PS3.8 9.3.8).
+
+    ``source`` 0 = service user, 2 = service provider; ``reason`` as in PS3.8 Table 9-26.
+    """
+
+    hint = "The peer does not speak DICOM as PS3.8 has it; look at its log."
+
+    def __init__(self, what: str, reason: int = 0, source: int = 2) -> None:
+        super().__init__(what)
+        self.reason = reason
+        self.source = source
+
+
+class PeerGone(NodeError):
+    """The peer closed, reset or aborted the connection."""
+
+    retriable = True
+    hint = "The peer or the network ended the connection; nothing half received is kept."
+
+
+class AssociationRejected(NodeError):
+    """The peer answered A-ASSOCIATE-RJ; ``result``, ``source``, ``reason`` as in PS3.8 Table 9-21."""
+
+    hint = "Look at the AE titles on both sides, and at the peer's list of known callers."
+
+    def __init__(self, what: str, result: int, source: int, reason: int) -> None:
+        super().__init__(f"the peer rejected the association {result}/{source}/{reason}: {what}")
+        self.result = result
+        self.source = source
+        self.reason = reason
+
+    @property
+    def transient(self) -> bool:
+        """The same request can be accepted later (result 2)."""
+        return self.result == 2
+
+
+class FileShortened(NodeError):
+    """A file ended before the length it had when its sending began: the message can't be completed."""
+
+    hint = "Send it again when nobody writes to it any more."
+
+
+class DeadlineExceeded(NodeError):
+    """The peer sent nothing, or not enough, before its deadline; ``timeout`` names the one that passed."""
+
+    retriable = True
+    hint = "Look at the network, or raise the value in [dicom.timeouts]."
+
+    def __init__(self, timeout: str, seconds: float) -> None:
+        super().__init__(f"{timeout} timeout of {seconds:g} s passed")
+        self.timeout = timeout
+        self.seconds = seconds
+
+
+class DataSetError(NodeError):
+    """The data set can't be read or lacks a legal identifying UID; the bytes go to quarantine."""
+
+    status = 0xC000
+    hint = "Look at the object in quarantine; the sender has to correct it."
+
+
+class DataSetMismatch(DataSetError):
+    """SOP class or instance in the command differ from those in the data set (PS3.4 B.2.3)."""
+
+    status = 0xA900
+    hint = "The sender's command and object disagree; correct the sender."
+
+
+class DuplicateObject(NodeError):
+    """The same SOP Instance UID with other bytes, while ``objects.on_duplicate`` is ``reject``."""
+
+    status = 0x0111
+    hint = "The bytes are in quarantine; set objects.on_duplicate to keep or replace to take such objects."
+
+
+class StorageError(NodeError):
+    """The object could not be written and synced; nothing of it is left."""
+
+    status = 0xA700
+    retriable = True
+    hint = "Look at the free space and the health of the disk that holds data_dir."
+
+
+class IndexUnavailable(NodeError):
+    """The index can't be read or written."""
+
+    status = 0xA700
+    retriable = True
+    hint = "Look at the disk that holds the index; `dicom-fhir-node reindex` rebuilds it from the objects."
+
+
+class QueryError(NodeError):
+    """A C-FIND identifier that can't be answered (PS3.4 C.4.1.1.4: 0xA900)."""
+
+    status = 0xA900
+    hint = "Correct the query: level, unique keys above it, or the matching value named."
+
+
+class StudyNotFound(NodeError):
+    """No study has this UID."""
+
+    hint = "`dicom-fhir-node studies` lists what is here."
+
+
+class StudyConflict(NodeError):
+    """The command does not apply to the study's present state."""
+
+    hint = "`dicom-fhir-node studies UID` shows its state."
+
+
+class ResourceInvalid(NodeError):
+    """A built FHIR resource does not pass its check; its event is parked with this reason."""
+
+    hint = "Look at the source attribute named; the study can be replayed after it is corrected."
+
+
+class PublishUnavailable(NodeError):
+    """The sink can't be reached now; events wait in the outbox."""
+
+    retriable = True
+    hint = "Look at the broker or the disk; delivery goes on by itself when it is back."
+
+
+class EventRefused(NodeError):
+    """The sink will never take this event; it is parked with this reason."""
+
+    hint = "Look at the reason; `dicom-fhir-node replay ID` tries again after it is mended."
+
+
+class IdentifierError(NodeError):
+    """The identifier of a C-FIND can't be decoded (PS3.4 C.4.1.1.4: 0xC000, unable to process)."""
+
+    status = 0xC000
+    hint = "The caller's identifier is broken, or not in the transfer syntax it negotiated."

@@ -1,0 +1,102 @@
+"""Whether the node is alive and ready, as a list of checks: each says nothing, or why it is not ready."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from node.errors import NodeError
+
+Probe = Callable[[], str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that has to be well; ``probe`` returns None, or the reason in words. It may block."""
+
+    name: str
+    probe: Probe
+
+
+class Health:
+    """The answers of ``/healthz`` and ``/readyz``. ``reasons`` blocks as long as its probes do."""
+
+    def __init__(self, checks: Sequence[Check]) -> None:
+        self._checks = tuple(checks)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the checks, in order."""
+        return tuple(check.name for check in self._checks)
+
+    def reasons(self) -> dict[str, str]:
+        """Check name -> why the node is not ready; empty when it is."""
+        found = ((check.name, _ask(check.probe)) for check in self._checks)
+        return {name: reason for name, reason in found if reason is not None}
+
+
+def _ask(probe: Probe) -> str | None:
+    try:
+        return probe()
+    except (NodeError, OSError) as error:
+        return str(error) or type(error).__name__
+
+
+def listens(listening: Callable[[], bool], what: str = "DICOM") -> Probe:
+    """Ready while ``listening()``."""
+    return lambda: None if listening() else f"the {what} listener does not accept connections"
+
+
+def folder_writable(folder: Path) -> Probe:
+    """Ready when a file can be written in ``folder``, synced and removed; ``OSError`` becomes the reason."""
+
+    def probe() -> None:
+        # A name that no object can have, new each time: two probes at once must not meet
+        path = folder / f".ready-{secrets.token_hex(8)}"
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            os.write(descriptor, b"ready\n")
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+            path.unlink()
+
+    return probe
+
+
+def enough_space(free_bytes: Callable[[], int], least: int) -> Probe:
+    """Ready while at least ``least`` bytes can be written."""
+
+    def probe() -> str | None:
+        free = free_bytes()
+        return None if free >= least else f"{free} bytes are free, objects.min_free_bytes is {least}"
+
+    return probe
+
+
+def succeeds(action: Callable[[], object]) -> Probe:
+    """Ready when ``action`` returns; its ``NodeError`` or ``OSError`` becomes the reason."""
+
+    def probe() -> None:
+        action()
+
+    return probe
+
+
+def sink_moves(oldest_seconds: Callable[[], float], limit: float, why: Callable[[], str | None]) -> Probe:
+    """Ready unless an event has waited longer than ``limit`` seconds and the sink fails.
+
+    Age alone does not make a sink stuck: after an outage the oldest event is old while delivery catches up.
+    ``oldest_seconds`` is the age of the oldest pending event, ``why`` the sink's present failure or None.
+    """
+
+    def probe() -> str | None:
+        age, reason = oldest_seconds(), why()
+        if reason is None or age <= limit:
+            return None
+        return f"events have waited for {age:.0f} s: {reason}"
+
+    return probe

@@ -1,0 +1,95 @@
+"""The one way to the database: many readers, one writer at a time, every transaction explicit."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DatabaseError, OperationalError
+
+from node.errors import IndexUnavailable
+from node.index import schema
+
+# https://sqlite.org/pragma.html: FULL syncs the log at every commit; NORMAL may lose the newest commits, and
+# at a power loss whole new tables. OFF is for objects.durability = "none", which promises nothing anyway.
+Synchronous = Literal["FULL", "OFF"]
+
+
+class Engine:
+    """Connections to the index; ``url`` is an SQLAlchemy URL.
+
+    Reads run concurrently on their own snapshot. Writes are serialised here, because SQLite has one writer
+    and a queue of threads is fairer than its busy handler.
+    """
+
+    def __init__(self, url: str, synchronous: Synchronous = "FULL") -> None:
+        self.url = sa.engine.make_url(url)
+        self._synchronous = synchronous
+        self._write_lock = threading.Lock()
+        self._engine = sa.create_engine(self.url, pool_size=8, max_overflow=24, pool_timeout=30)
+        if self.url.get_backend_name() == "sqlite":
+            sa.event.listen(self._engine, "connect", self._on_sqlite_connect)
+            sa.event.listen(self._engine, "begin", self._on_sqlite_begin)
+
+    def _on_sqlite_connect(self, connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # the driver must not open transactions of its own
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute(f"PRAGMA synchronous={self._synchronous}")
+        cursor.execute("PRAGMA busy_timeout=30000")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute("PRAGMA cache_size=-16000")
+        cursor.close()
+
+    @staticmethod
+    def _on_sqlite_begin(connection: sa.Connection) -> None:
+        writes = connection.get_execution_options().get("node_writes", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    def create(self) -> None:
+        """Make the tables where they are missing; refuses an index of a newer version."""
+        with self.write() as connection:
+            schema.metadata.create_all(connection)
+            found = connection.scalar(sa.select(schema.meta.c.value).where(schema.meta.c.key == "schema"))
+            if found is None:
+                connection.execute(
+                    sa.insert(schema.meta).values(key="schema", value=str(schema.SCHEMA_VERSION))
+                )
+            elif int(found) > schema.SCHEMA_VERSION:
+                raise IndexUnavailable(
+                    f"index {self.url.render_as_string()} has schema {found}, this version knows "
+                    f"{schema.SCHEMA_VERSION}: run the newer version, or move the index away and reindex"
+                )
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """A snapshot; raises ``IndexUnavailable``."""
+        with self._translated(), self._engine.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        """The only write transaction; commits (synced when FULL) at the end, rolls back on any exception."""
+        with self._write_lock, self._translated(), self._engine.connect() as plain:
+            connection = plain.execution_options(node_writes=True)
+            with connection.begin():
+                yield connection
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (OperationalError, DatabaseError) as error:
+            raise IndexUnavailable(f"index {self.url.render_as_string()}: {error.orig}") from error
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+
+def sqlite_url(path: Path) -> str:
+    """The URL of an SQLite file."""
+    return f"sqlite:///{path}"

@@ -1,0 +1,266 @@
+"""What one batch of received objects does to the index: new rows, study state, and where each file goes.
+
+The rules for the same UID coming again are here: same bytes change nothing; other bytes are
+``objects.on_duplicate``'s business, and the loser goes to quarantine.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, Protocol
+
+import orjson
+import sqlalchemy as sa
+
+from node import extract
+from node.completion import CompletionRules
+from node.index import rows, schema
+from node.index.rows import StudyChange
+from node.model import ObjectKey, Received, Rejection
+from node.peers import Peers
+
+OnDuplicate = Literal["keep", "replace", "reject"]
+
+DUPLICATE: Final = "duplicate"
+PATIENT_CONFLICT: Final = "patient-conflict"
+
+
+class Fate(enum.Enum):
+    """What becomes of one received object."""
+
+    NEW = "new"
+    SAME = "same"  # the bytes that are stored already
+    RESTORED = "restored"  # indexed, but its file is missing: a crash between commit and move
+    KEPT_OLD = "kept-old"  # other bytes; the stored ones stay
+    REPLACED = "replaced"  # other bytes; these take the place of the stored ones
+
+
+@dataclass(frozen=True, slots=True)
+class Sorted:
+    """A received object and its fate."""
+
+    received: Received
+    fate: Fate
+
+
+@dataclass(frozen=True, slots=True)
+class IntakeRules:
+    """[completion], [objects] and [[peers]] as far as they decide here."""
+
+    completion: CompletionRules
+    peers: Peers
+    on_duplicate: OnDuplicate
+    quarantine_conflicts: bool
+
+
+class Observer(Protocol):
+    """What is counted; called after the batch is committed."""
+
+    def duplicate(self, kind: str) -> None:
+        """``kind``: same, other-bytes, series-in-two-studies or instance-in-two-series."""
+
+    def late(self, calling_ae: str, count: int) -> None:
+        """Instances that came after their study was published."""
+
+    def quarantined(self, reason: str) -> None:
+        """An object or a study went to quarantine."""
+
+
+Note = Callable[[Observer], None]
+
+
+def _duplicate(kind: str) -> Note:
+    return lambda observer: observer.duplicate(kind)
+
+
+def _late(calling_ae: str, count: int) -> Note:
+    return lambda observer: observer.late(calling_ae, count)
+
+
+def _quarantined(reason: str) -> Note:
+    return lambda observer: observer.quarantined(reason)
+
+
+class Intake:
+    """Turns batches into rows. Used by the one writer thread only."""
+
+    def __init__(self, rules: IntakeRules, same_bytes: Callable[[Received], bool | None]) -> None:
+        self._rules = rules
+        self._same_bytes = same_bytes
+        self._headers: dict[tuple[str, str, bytes], tuple[int, str]] = {}  # -> (id, modality)
+        self.notes: list[Note] = []
+
+    def forget(self) -> None:
+        """The last batch was rolled back: what was remembered of it is not there."""
+        self._headers.clear()
+        self.notes.clear()
+
+    def sort_out(self, connection: sa.Connection, batch: Sequence[Received]) -> list[Sorted]:
+        """The fate of each object. Reads files of objects that came before, so it needs no write lock."""
+        known = rows.instances_by_uid(connection, {received.key.instance for received in batch})
+        seen: set[ObjectKey] = set()
+        fates = []
+        for received in batch:
+            places = known.get(received.key.instance, ())
+            if received.key in seen:
+                # Twice in one batch: the first is not under its key yet, so this one waits for the next.
+                continue
+            seen.add(received.key)
+            if received.key in places:
+                fates.append(Sorted(received, self._fate_of_known(received)))
+                continue
+            if places:
+                self.notes.append(_duplicate("instance-in-two-series"))
+            fates.append(Sorted(received, Fate.NEW))
+        return fates
+
+    def _fate_of_known(self, received: Received) -> Fate:
+        same = self._same_bytes(received)
+        if same is None:
+            return Fate.RESTORED
+        if same:
+            self.notes.append(_duplicate("same"))
+            return Fate.SAME
+        self.notes.append(_duplicate("other-bytes"))
+        self.notes.append(_quarantined(DUPLICATE))
+        return Fate.REPLACED if self._rules.on_duplicate == "replace" else Fate.KEPT_OLD
+
+    def apply(self, connection: sa.Connection, batch: Sequence[Sorted], now: float, wall: float) -> None:
+        """Write the rows of a sorted batch in the caller's transaction."""
+        counted = [item for item in batch if item.fate in (Fate.NEW, Fate.REPLACED)]
+        changes = rows.load_changes(connection, {item.received.key.study for item in counted})
+        new_instances: list[dict[str, Any]] = []
+        replaced: list[dict[str, Any]] = []
+        for item in counted:
+            received = item.received
+            change = changes.get(received.key.study)
+            if change is None:
+                change = changes[received.key.study] = StudyChange.new(received.key.study, now)
+            values = self._instance(connection, change, received)
+            if item.fate is Fate.NEW:
+                new_instances.append(values)
+                change.count_instance(received.key.series)
+            else:
+                replaced.append({f"b_{name}": value for name, value in values.items()})
+        for change in changes.values():
+            self._advance(connection, change, now, wall)
+        rows.save_changes(connection, changes.values())
+        if new_instances:
+            connection.execute(sa.insert(schema.instance), new_instances)
+        if replaced:
+            connection.execute(rows.REPLACE_INSTANCE, replaced)
+        rows.add_quarantine(
+            connection,
+            [
+                _collision(item.received, wall, item.fate)
+                for item in batch
+                if item.fate in (Fate.KEPT_OLD, Fate.REPLACED)
+            ],
+        )
+
+    def reject(self, connection: sa.Connection, rejections: Sequence[Rejection]) -> None:
+        """Quarantine rows for whole objects that were not taken."""
+        for rejection in rejections:
+            self.notes.append(_quarantined(rejection.reason))
+        rows.add_quarantine(
+            connection,
+            [
+                {
+                    "reason": rejection.reason,
+                    "study": None,
+                    "series": None,
+                    "instance": None,
+                    "name": f"{rejection.reason}/{rejection.name}.dcm",
+                    "detail": rejection.detail,
+                    "calling_ae": rejection.calling_ae,
+                    "at": rejection.at,
+                }
+                for rejection in rejections
+            ],
+        )
+
+    def _instance(self, connection: sa.Connection, change: StudyChange, received: Received) -> dict[str, Any]:
+        peer = self._rules.peers.find(received.calling_ae)
+        header_id, modality = self._header(connection, change, received, peer.charset, peer.timezone)
+        quiet = self._rules.completion.quiet_for(received.called_ae, received.calling_ae, modality)
+        change.add(received.calling_ae, received.sop_class, quiet)
+        return {
+            "study": received.key.study,
+            "series": received.key.series,
+            "uid": received.key.instance,
+            "header": header_id,
+            "sop_class": received.sop_class,
+            "transfer_syntax": received.transfer_syntax,
+            "size": received.size,
+            "calling_ae": received.calling_ae,
+            "received_at": received.received_at,
+            "version": change.version + 1,
+            "attributes": orjson.dumps(extract.own(received.header, peer.charset)),
+        }
+
+    def _header(
+        self,
+        connection: sa.Connection,
+        change: StudyChange,
+        received: Received,
+        charset: str | None,
+        timezone: str | None,
+    ) -> tuple[int, str]:
+        """(id, modality) of the distinct set of shared attributes that this object carries."""
+        key = received.key
+        digest = extract.digest(received.header, charset, timezone)
+        known = self._headers.get((key.study, key.series, digest))
+        if known is not None:
+            return known
+        attributes = extract.shared(received.header, charset)
+        if timezone:
+            attributes["_timezone"] = [timezone]
+        modality = str(next(iter(attributes.get("Modality", ())), ""))
+        header_id = rows.find_or_add_header(connection, key, digest, attributes)
+        if change.describe(key.series, modality, attributes) and rows.series_elsewhere(connection, key):
+            self.notes.append(_duplicate("series-in-two-studies"))
+        if len(self._headers) > 10_000:
+            self._headers.clear()
+        self._headers[key.study, key.series, digest] = header_id, modality
+        return header_id, modality
+
+    def _advance(self, connection: sa.Connection, change: StudyChange, now: float, wall: float) -> None:
+        """Move the study's state on, and quarantine it when it turned out to be two patients'."""
+        if change.version and change.state == "complete":
+            for calling_ae, count in change.arrivals.items():
+                label = self._rules.peers.find(calling_ae).ae_title
+                self.notes.append(_late(label, count))
+        change.arrive(now, self._rules.completion.max_seconds)
+        if change.conflict and self._rules.quarantine_conflicts and change.quarantine():
+            self.notes.append(_quarantined(PATIENT_CONFLICT))
+            rows.add_quarantine(
+                connection,
+                [
+                    {
+                        "reason": PATIENT_CONFLICT,
+                        "study": change.uid,
+                        "series": None,
+                        "instance": None,
+                        "name": None,
+                        "detail": change.conflict,
+                        "calling_ae": next(iter(change.arrivals), ""),
+                        "at": wall,
+                    }
+                ],
+            )
+
+
+def _collision(received: Received, wall: float, fate: Fate) -> dict[str, Any]:
+    stays = "the bytes received before" if fate is Fate.KEPT_OLD else "these bytes"
+    return {
+        "reason": DUPLICATE,
+        "study": received.key.study,
+        "series": received.key.series,
+        "instance": received.key.instance,
+        "name": f"{DUPLICATE}/{received.name}.dcm",
+        "detail": f"same SOP Instance UID, other bytes; stored: {stays}",
+        "calling_ae": received.calling_ae,
+        "at": wall,
+    }

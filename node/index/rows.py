@@ -1,0 +1,306 @@
+"""Rows of a batch: loading what it touches, changing it in memory, writing it back in few statements."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import orjson
+import sqlalchemy as sa
+from sqlalchemy import bindparam
+
+from node import completion
+from node.index import schema
+from node.model import Attributes, ObjectKey, State, StudyState
+
+_STUDY: Final = schema.study
+_SERIES: Final = schema.series
+
+REPLACE_INSTANCE: Final = (
+    sa.update(schema.instance)
+    .where(
+        schema.instance.c.study == bindparam("b_study"),
+        schema.instance.c.series == bindparam("b_series"),
+        schema.instance.c.uid == bindparam("b_uid"),
+    )
+    .values(
+        {
+            column.name: bindparam(f"b_{column.name}")
+            for column in schema.instance.columns
+            if column.name not in ("study", "series", "uid")
+        }
+    )
+)
+_UPDATE_STUDY: Final = (
+    sa.update(_STUDY)
+    .where(_STUDY.c.uid == bindparam("b_uid"))
+    .values({column.name: bindparam(f"b_{column.name}") for column in _STUDY.columns if column.name != "uid"})
+)
+_COUNT_SERIES: Final = (
+    sa.update(_SERIES)
+    .where(_SERIES.c.study == bindparam("b_study"), _SERIES.c.uid == bindparam("b_uid"))
+    .values(instances=_SERIES.c.instances + bindparam("b_count"))
+)
+
+
+def text(attributes: Attributes, keyword: str) -> str:
+    """An attribute's values as one string, several joined by backslashes; "" when absent."""
+    return "\\".join(value for value in attributes.get(keyword, ()) if isinstance(value, str))
+
+
+def search_columns(attributes: Attributes) -> dict[str, str]:
+    """A study's columns for C-FIND from the attributes of one header."""
+    return {
+        "patient_id": text(attributes, "PatientID"),
+        "patient_issuer": text(attributes, "IssuerOfPatientID"),
+        "patient_name_key": text(attributes, "PatientName").casefold(),
+        "study_date": text(attributes, "StudyDate"),
+        "study_time": text(attributes, "StudyTime"),
+        "accession": text(attributes, "AccessionNumber"),
+        "study_id": text(attributes, "StudyID"),
+    }
+
+
+@dataclass(slots=True)
+class StudyChange:
+    """One study's row while a batch is applied to it; ``values`` are its columns."""
+
+    values: dict[str, Any]
+    is_new: bool
+    arrivals: Counter[str] = field(default_factory=Counter)  # calling AE title -> instances
+    new_series: dict[str, dict[str, Any]] = field(default_factory=dict)
+    known_series: set[str] = field(default_factory=set)
+    counts: Counter[str] = field(default_factory=Counter)  # series -> instances of known series
+    quiet_seconds: float = 0.0
+    _described: bool = True
+
+    @classmethod
+    def new(cls, uid: str, now: float) -> StudyChange:
+        values = {
+            "uid": uid,
+            "state": "open",
+            "version": 0,
+            "revision": 0,
+            "added": 0,
+            "instances": 0,
+            "series": 0,
+            "created_at": now,
+            "first_at": now,
+            "last_at": now,
+            "quiet_seconds": 0.0,
+            "deadline": None,
+            "completed_at": None,
+            "completion": None,
+            "conflict": None,
+            "calling_aes": b"[]",
+            "modalities": "",
+            "sop_classes": "",
+            "attributes": b"{}",
+            **search_columns({}),
+        }
+        return cls(values, is_new=True, _described=False)
+
+    @property
+    def uid(self) -> str:
+        return str(self.values["uid"])
+
+    @property
+    def version(self) -> int:
+        return int(self.values["version"])
+
+    @property
+    def state(self) -> State:
+        state: State = self.values["state"]
+        return state
+
+    @property
+    def conflict(self) -> str | None:
+        conflict: str | None = self.values["conflict"]
+        return conflict
+
+    def describe(self, series: str, modality: str, attributes: Attributes) -> bool:
+        """Take in a distinct set of shared attributes; True when its series is new to the study."""
+        found = search_columns(attributes)
+        if not self._described:
+            self.values.update(found, attributes=orjson.dumps(attributes))
+            self._described = True
+        elif not self.values["patient_id"] and found["patient_id"]:
+            self.values.update(
+                patient_id=found["patient_id"],
+                patient_issuer=found["patient_issuer"],
+                patient_name_key=found["patient_name_key"],
+                attributes=orjson.dumps(attributes),
+            )
+        elif _other_patient(self.values, found) and not self.values["conflict"]:
+            self.values["conflict"] = (
+                f"patient {self.values['patient_id']!r} (issuer {self.values['patient_issuer']!r}) and "
+                f"patient {found['patient_id']!r} (issuer {found['patient_issuer']!r}) in one study"
+            )
+        self.values["modalities"] = _with(self.values["modalities"], modality)
+        if series in self.known_series or series in self.new_series:
+            return False
+        self.new_series[series] = {
+            "study": self.uid,
+            "uid": series,
+            "modality": modality,
+            "instances": 0,
+            "attributes": orjson.dumps(attributes),
+        }
+        return True
+
+    def add(self, calling_ae: str, sop_class: str, quiet_seconds: float) -> None:
+        """An instance came (or took the place of another)."""
+        self.arrivals[calling_ae] += 1
+        self.quiet_seconds = max(self.quiet_seconds, quiet_seconds)
+        self.values["sop_classes"] = _with(self.values["sop_classes"], sop_class)
+
+    def count_instance(self, series: str) -> None:
+        """An instance is new to the study."""
+        self.values["instances"] += 1
+        if series in self.new_series:
+            self.new_series[series]["instances"] += 1
+        else:
+            self.counts[series] += 1
+
+    def arrive(self, now: float, max_seconds: float) -> None:
+        """Move state, deadline and counts on (completion.arrived)."""
+        after = completion.arrived(
+            state_of(self.values), self.arrivals.total(), now, self.quiet_seconds, max_seconds
+        )
+        callers = orjson.loads(self.values["calling_aes"])
+        callers += [ae for ae in self.arrivals if ae not in callers]
+        self.values.update(
+            state=after.state,
+            added=after.added,
+            first_at=after.first_at,
+            last_at=after.last_at,
+            quiet_seconds=after.quiet_seconds,
+            deadline=after.deadline,
+            revision=self.values["revision"] + 1,
+            series=self.values["series"] + len(self.new_series),
+            calling_aes=orjson.dumps(callers).decode(),
+        )
+
+    def quarantine(self) -> bool:
+        """Hold the study back; False when it was held back before."""
+        if self.values["state"] == "quarantined":
+            return False
+        self.values.update(state="quarantined", deadline=None)
+        return True
+
+
+def _other_patient(values: Mapping[str, Any], found: Mapping[str, str]) -> bool:
+    """Two identities that contradict each other; an empty one says nothing (PatientID is type 2)."""
+    if not values["patient_id"] or not found["patient_id"]:
+        return False
+    if values["patient_id"] != found["patient_id"]:
+        return True
+    issuers = {values["patient_issuer"], found["patient_issuer"]} - {""}
+    return len(issuers) > 1
+
+
+def _with(joined: str, value: str) -> str:
+    values = set(joined.split("\\")) - {""}
+    if not value or value in values:
+        return joined
+    return "\\".join(sorted({*values, value}))
+
+
+def state_of(values: Mapping[str, Any]) -> StudyState:
+    """The study row as the completion rules see it."""
+    return StudyState(
+        uid=values["uid"],
+        state=values["state"],
+        version=values["version"],
+        revision=values["revision"],
+        added=values["added"],
+        first_at=values["first_at"],
+        last_at=values["last_at"],
+        quiet_seconds=values["quiet_seconds"],
+        deadline=values["deadline"],
+        conflict=values["conflict"],
+    )
+
+
+def instances_by_uid(connection: sa.Connection, uids: Collection[str]) -> dict[str, list[ObjectKey]]:
+    """Where SOP Instance UIDs are indexed already."""
+    table = schema.instance
+    found: dict[str, list[ObjectKey]] = {}
+    query = sa.select(table.c.study, table.c.series, table.c.uid).where(table.c.uid.in_(list(uids)))
+    for row in connection.execute(query):
+        found.setdefault(row.uid, []).append(ObjectKey(row.study, row.series, row.uid))
+    return found
+
+
+def load_changes(connection: sa.Connection, uids: Collection[str]) -> dict[str, StudyChange]:
+    """The studies that are there already, with their series."""
+    if not uids:
+        return {}
+    found = {
+        row["uid"]: StudyChange(dict(row), is_new=False)
+        for row in connection.execute(sa.select(_STUDY).where(_STUDY.c.uid.in_(list(uids)))).mappings()
+    }
+    for row in connection.execute(
+        sa.select(_SERIES.c.study, _SERIES.c.uid).where(_SERIES.c.study.in_(list(found)))
+    ):
+        found[row.study].known_series.add(row.uid)
+    return found
+
+
+def save_changes(connection: sa.Connection, changes: Iterable[StudyChange]) -> None:
+    """Write studies and series back."""
+    new_studies, old_studies, new_series, counts = [], [], [], []
+    for change in changes:
+        if change.is_new:
+            new_studies.append(change.values)
+        else:
+            old_studies.append({f"b_{name}": value for name, value in change.values.items()})
+        new_series += list(change.new_series.values())
+        counts += [
+            {"b_study": change.uid, "b_uid": uid, "b_count": count} for uid, count in change.counts.items()
+        ]
+    for statement, values in (
+        (sa.insert(_STUDY), new_studies),
+        (_UPDATE_STUDY, old_studies),
+        (sa.insert(_SERIES), new_series),
+        (_COUNT_SERIES, counts),
+    ):
+        if values:
+            connection.execute(statement, values)
+
+
+def find_or_add_header(
+    connection: sa.Connection, key: ObjectKey, digest: bytes, attributes: Attributes
+) -> int:
+    """The id of a distinct set of shared attributes in a series."""
+    table = schema.header
+    found = connection.scalar(
+        sa.select(table.c.id).where(
+            table.c.study == key.study, table.c.series == key.series, table.c.digest == digest
+        )
+    )
+    if found is not None:
+        return int(found)
+    values = {"study": key.study, "series": key.series, "digest": digest}
+    insert = sa.insert(table).values(**values, attributes=orjson.dumps(attributes)).returning(table.c.id)
+    return int(connection.execute(insert).scalar_one())
+
+
+def series_elsewhere(connection: sa.Connection, key: ObjectKey) -> bool:
+    """The Series Instance UID is in use in another study."""
+    query = sa.select(_SERIES.c.study).where(_SERIES.c.uid == key.series, _SERIES.c.study != key.study)
+    return connection.execute(query.limit(1)).first() is not None
+
+
+def add_quarantine(connection: sa.Connection, found: Sequence[Mapping[str, Any]]) -> None:
+    """Quarantine rows, but for objects that have theirs already (a batch repeated after a crash)."""
+    table = schema.quarantine
+    names = [row["name"] for row in found if row["name"] is not None]
+    known = (
+        set(connection.scalars(sa.select(table.c.name).where(table.c.name.in_(names)))) if names else set()
+    )
+    fresh = [dict(row) for row in found if row["name"] is None or row["name"] not in known]
+    if fresh:
+        connection.execute(sa.insert(table), fresh)

@@ -1,0 +1,220 @@
+"""The index writer: one thread that takes what has landed, in batches, off the answer path.
+
+For each batch: find the fate of every object, write its rows in one synced transaction, and only then move
+the files. A crash in between leaves files in ``incoming``, and the same batch is made again at start.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+from node.errors import IndexUnavailable, NodeError, StorageError
+from node.index.engine import Engine
+from node.index.intake import DUPLICATE, Fate, Intake, Observer, Sorted
+from node.model import ObjectKey, Received, Rejection
+from node.timing import Time
+
+BATCH_SECONDS: Final = 0.02
+MAX_BATCH: Final = 256
+# Objects that may wait for the index. Beyond it C-STORE answers 0xA700: what is acknowledged but not indexed
+# is safe on disk, yet nobody should wait for it for hours.
+MAX_WAITING: Final = 4_096
+_RETRY_SECONDS: Final = (0.1, 0.5, 1.0, 2.0, 5.0)
+
+Item = Received | Rejection
+
+
+class Files(Protocol):
+    """What the writer asks of the object store."""
+
+    def adopt(self, name: str, key: ObjectKey) -> None: ...
+
+    def quarantine(self, name: str, reason: str) -> str: ...
+
+    def quarantine_stored(self, key: ObjectKey, reason: str, name: str) -> str: ...
+
+    def drop_waiting(self, name: str) -> None: ...
+
+
+class WriterObserver(Observer, Protocol):
+    """What people want to know of the writer."""
+
+    def index_failed(self, error: NodeError, waiting: int) -> None:
+        """A batch could not be written; it will be tried again."""
+
+    def object_failed(self, name: str, error: BaseException) -> None:
+        """An object that can't be indexed goes to quarantine."""
+
+
+class IndexWriter:
+    """Takes objects in the order they came. ``changed`` is called after each commit."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        intake: Intake,
+        files: Files,
+        clock: Time,
+        observer: WriterObserver,
+        changed: Callable[[], None],
+    ) -> None:
+        self._engine = engine
+        self._intake = intake
+        self._files = files
+        self._clock = clock
+        self._observer = observer
+        self._changed = changed
+        self._waiting: deque[Item] = deque()
+        self._condition = threading.Condition()
+        self._put = 0  # items handed over so far
+        self._done = 0  # items committed so far
+        self._hurry = False
+        self._failing: str | None = None
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="index-writer", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def put(self, item: Item) -> None:
+        """Hand over a durable object; never blocks."""
+        with self._condition:
+            self._waiting.append(item)
+            self._put += 1
+            self._condition.notify_all()
+
+    def refusal(self) -> str | None:
+        """Why no further object should be taken now, or None."""
+        if len(self._waiting) >= MAX_WAITING:
+            return f"{len(self._waiting)} objects wait for the index: {self._failing or 'it is behind'}"[:64]
+        return None
+
+    @property
+    def failing(self) -> str | None:
+        """Why the newest batch can't be written, or None."""
+        return self._failing
+
+    def wait_until_current(self, seconds: float = 30.0) -> None:
+        """Return when everything handed over before this call is indexed. Raises ``IndexUnavailable``."""
+        with self._condition:
+            target = self._put
+            self._hurry = True
+            self._condition.notify_all()
+            reached = self._condition.wait_for(lambda: self._done >= target or self._failing, seconds)
+            if self._done < target:
+                why = self._failing if reached else f"not current after {seconds:g} s"
+                raise IndexUnavailable(f"index is behind: {why}")
+
+    def stop(self) -> None:
+        """Write what has been handed over, then end. What can't be written waits in ``incoming``."""
+        with self._condition:
+            self._stopping = True
+            self._condition.notify_all()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            batch = self._next_batch()
+            if not batch:
+                return
+            if not self._write_until_done(batch):
+                return
+            with self._condition:
+                self._done += len(batch)
+                self._condition.notify_all()
+            self._changed()
+
+    def _next_batch(self) -> list[Item]:
+        """Up to ``MAX_BATCH`` items; waits a moment for more, because a commit costs the same for all."""
+        with self._condition:
+            self._condition.wait_for(lambda: self._waiting or self._stopping)
+            deadline = time.monotonic() + BATCH_SECONDS
+            self._condition.wait_for(
+                lambda: len(self._waiting) >= MAX_BATCH or self._hurry or self._stopping,
+                max(deadline - time.monotonic(), 0),
+            )
+            self._hurry = False
+            return [self._waiting.popleft() for _ in range(min(MAX_BATCH, len(self._waiting)))]
+
+    def _write_until_done(self, batch: list[Item]) -> bool:
+        """Write a batch, again and again while the index is unavailable; False when told to stop."""
+        attempt = 0
+        while True:
+            try:
+                self._write(batch)
+                self._failing = None
+                return True
+            except (IndexUnavailable, StorageError) as error:
+                self._intake.forget()
+                self._failing = str(error)
+                self._observer.index_failed(error, len(self._waiting) + len(batch))
+            with self._condition:
+                self._condition.notify_all()  # whoever waits for the index is told why
+                self._condition.wait_for(
+                    lambda: self._stopping, _RETRY_SECONDS[min(attempt, len(_RETRY_SECONDS) - 1)]
+                )
+                if self._stopping and attempt > 0:
+                    return False
+            attempt += 1
+
+    def _write(self, batch: Sequence[Item]) -> None:
+        """One batch; when something in it can't be indexed at all, object by object."""
+        try:
+            self._write_together(batch)
+        except (IndexUnavailable, StorageError):
+            raise
+        except Exception as error:  # noqa: BLE001  an object that trips the index must not hold up the others
+            self._intake.forget()
+            if len(batch) > 1:
+                for item in batch:
+                    self._write([item])
+                return
+            self._observer.object_failed(batch[0].name, error)
+            self._set_aside(batch[0], f"{type(error).__name__} while indexing")
+
+    def _set_aside(self, item: Item, why: str) -> None:
+        rejection = Rejection(item.name, "index-error", why, item.calling_ae, self._clock.wall())
+        self._write_together([rejection])
+
+    def _write_together(self, batch: Sequence[Item]) -> None:
+        received = [item for item in batch if isinstance(item, Received)]
+        rejections = [item for item in batch if isinstance(item, Rejection)]
+        while received or rejections:
+            with self._engine.read() as connection:
+                fates = self._intake.sort_out(connection, received)
+            with self._engine.write() as connection:
+                self._intake.apply(connection, fates, self._clock.now(), self._clock.wall())
+                self._intake.reject(connection, rejections)
+            self._tell()
+            for item in fates:
+                self._move(item)
+            for rejection in rejections:
+                self._files.quarantine(rejection.name, rejection.reason)
+            done = {id(item.received) for item in fates}
+            received = [item for item in received if id(item) not in done]
+            rejections = []
+
+    def _tell(self) -> None:
+        notes, self._intake.notes = self._intake.notes, []
+        for note in notes:
+            note(self._observer)
+
+    def _move(self, item: Sorted) -> None:
+        received = item.received
+        if not received.name:
+            return  # reindex: it lies under its key already
+        match item.fate:
+            case Fate.NEW | Fate.RESTORED:
+                self._files.adopt(received.name, received.key)
+            case Fate.SAME:
+                self._files.drop_waiting(received.name)
+            case Fate.KEPT_OLD:
+                self._files.quarantine(received.name, DUPLICATE)
+            case Fate.REPLACED:
+                self._files.quarantine_stored(received.key, DUPLICATE, received.name)
+                self._files.adopt(received.name, received.key)

@@ -1,0 +1,201 @@
+"""What Prometheus sees of the node: one table of metrics, no global state, labels that stay few.
+
+Label values are bounded: an AE title becomes the pattern of its [[peers]] entry or ``other``, and every other
+label takes values that the node's own code chooses. Never a UID, never patient data.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, Info, Metric, ProcessCollector
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from node.errors import NodeError
+from node.logs import get_logger
+from node.model import Event
+from node.peers import Peers
+
+NAMESPACE: Final = "dicom_node"
+OPENMETRICS: Final = "application/openmetrics-text"
+
+# An object takes 0.4 to 1.2 ms when synced to a local disk; a 2 GB one or a dying disk takes minutes
+_STORE: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 30, 120)
+# Delivery takes milliseconds; behind a broker that is down events wait for hours
+_LAG: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 3600, 14400)
+# Around the quiet periods that are configured: 60 s by default, minutes for ultrasound, 2 h as hard cap
+_QUIET: Final = (1, 2.5, 5, 10, 30, 60, 65, 90, 120, 180, 300, 330, 600, 1200, 1800, 3600, 7200)
+
+
+class Row(NamedTuple):
+    """One metric: its help text, its labels, and for a histogram its buckets in seconds."""
+
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+
+COUNTERS: Final[dict[str, Row]] = {
+    "associations_total": Row("Associations ended or refused, by how.", ("result",)),
+    "stores_total": Row("C-STORE requests answered, by DIMSE status.", ("calling_ae", "status")),
+    "store_bytes_total": Row("Bytes of data sets stored with success."),
+    "finds_total": Row("C-FIND requests answered, by query level and final status.", ("level", "status")),
+    "events_total": Row("Events written to the outbox.", ("output", "type")),
+    "events_parked_total": Row("Events that the sink will never take.", ("output",)),
+    "late_instances_total": Row("Instances that came after their study was complete.", ("calling_ae",)),
+    "duplicates_total": Row("Objects whose SOP Instance UID was here already, by kind.", ("kind",)),
+    "quarantined_total": Row("Objects and studies put into quarantine.", ("reason",)),
+    "data_quality_total": Row("Values that a resource could not use as sent, by rule.", ("rule",)),
+}
+HISTOGRAMS: Final[dict[str, Row]] = {
+    "store_seconds": Row("C-STORE: request read to answer sent.", buckets=_STORE),
+    "study_quiet_seconds": Row("Last instance of a study to its event written.", buckets=_QUIET),
+    "publish_lag_seconds": Row("Event written to event delivered.", buckets=_LAG),
+}
+GAUGES: Final[dict[str, str]] = {
+    "associations_active": "Associations open now.",
+    "studies_open": "Studies that wait for completion.",
+    "outbox_pending": "Events that wait for delivery.",
+    "outbox_oldest_seconds": "Age of the oldest event that waits for delivery, 0 when none does.",
+    "objects_bytes_free": "Bytes that can still be written where objects are kept.",
+}
+
+
+class _Gauges(Collector):
+    """Values asked for at scrape time; one that can't be had is left out, the others are still seen."""
+
+    def __init__(self) -> None:
+        self.sources: dict[str, Callable[[], float]] = {}
+        self._log = get_logger(__name__)
+
+    def collect(self) -> Iterator[Metric]:
+        for name, documentation in GAUGES.items():
+            family = GaugeMetricFamily(f"{NAMESPACE}_{name}", documentation)
+            source = self.sources.get(name)
+            if source is not None:
+                try:
+                    family.add_metric((), float(source()))
+                except (NodeError, OSError) as error:
+                    self._log.warning("metric_unavailable", metric=name, error=error)
+            yield family
+
+
+class _WithoutCreated(Collector):
+    """The text format has no place for creation times: each would become a gauge of its own."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    def collect(self) -> Iterator[Metric]:
+        for family in self._registry.collect():
+            family.samples = [s for s in family.samples if not s.name.endswith("_created")]
+            yield family
+
+
+class Metrics:
+    """Every metric of the node, in a registry of its own. All methods may be called from any thread.
+
+    ``peers`` bounds the ``calling_ae`` labels; ``gauges`` are the sources of ``GAUGES`` by name (``watch``
+    adds them later), called at each scrape from the scraping thread.
+    """
+
+    def __init__(
+        self, peers: Peers, version: str, gauges: Mapping[str, Callable[[], float]] | None = None
+    ) -> None:
+        self._registry = CollectorRegistry()
+        self._counters = {name: self._counter(name, row) for name, row in COUNTERS.items()}
+        self._histograms = {name: self._histogram(name, row) for name, row in HISTOGRAMS.items()}
+        self._gauges = _Gauges()
+        self._registry.register(self._gauges)
+        build = Info(f"{NAMESPACE}_build", "What is running.", registry=self._registry)
+        build.info({"version": version, "python": platform.python_version()})
+        ProcessCollector(registry=self._registry)
+        # Callers choose their titles: the caches are bounded, and what falls out is found again
+        self._label = lru_cache(maxsize=1024)(lambda calling_ae: peers.find(calling_ae).ae_title)
+        self._children: dict[tuple[str, ...], Any] = {}
+        self._store_bytes = self._counters["store_bytes_total"]
+        self._store_seconds = self._histograms["store_seconds"]
+        for name, source in (gauges or {}).items():
+            self.watch(name, source)
+
+    def _counter(self, name: str, row: Row) -> Counter:
+        return Counter(f"{NAMESPACE}_{name}", row.help, row.labels, registry=self._registry)
+
+    def _histogram(self, name: str, row: Row) -> Histogram:
+        return Histogram(
+            f"{NAMESPACE}_{name}", row.help, row.labels, registry=self._registry, buckets=row.buckets
+        )
+
+    def watch(self, name: str, source: Callable[[], float]) -> None:
+        """Name a gauge's source; a ``NodeError`` or ``OSError`` of it leaves the gauge out of that scrape."""
+        if name not in GAUGES:
+            raise KeyError(f"{name} is not in metrics.GAUGES")
+        self._gauges.sources[name] = source
+
+    def _count(self, name: str, *labels: str, amount: float = 1) -> None:
+        # labels() takes a lock that all threads share and formats every value anew; the child is enough
+        key = (name, *labels)
+        child = self._children.get(key)
+        if child is None:
+            child = self._children[key] = self._counters[name].labels(*labels)
+        child.inc(amount)
+
+    def association(self, result: str) -> None:
+        """An association ended (``released``, ``aborted`` …) or was refused (``rejected-…``)."""
+        self._count("associations_total", result)
+
+    def stored(self, calling_ae: str, status: int, size: int, seconds: float) -> None:
+        """A C-STORE was answered: ``size`` bytes of data set, ``seconds`` from request to answer."""
+        self._count("stores_total", self._label(calling_ae), f"0x{status:04X}")
+        self._store_seconds.observe(seconds)
+        if status == 0x0000:
+            self._store_bytes.inc(size)
+
+    def found(self, level: str, status: int) -> None:
+        """A C-FIND got its final answer; ``level`` as it was asked for, which may be anything."""
+        known = level if level in ("PATIENT", "STUDY", "SERIES", "IMAGE") else "other"
+        self._count("finds_total", known, f"0x{status:04X}")
+
+    def written(self, event: Event) -> None:
+        """``event`` is in the outbox; its CloudEvents type is the label."""
+        self._count("events_total", event.output, str(event.attributes["type"]))
+
+    def study_quiet(self, seconds: float) -> None:
+        """A study completed ``seconds`` after its last instance."""
+        self._histograms["study_quiet_seconds"].observe(seconds)
+
+    def delivered(self, event: Event, lag_seconds: float) -> None:
+        """The sink has ``event``, ``lag_seconds`` after it was written to the outbox."""
+        self._histograms["publish_lag_seconds"].observe(lag_seconds)
+
+    def parked(self, event: Event) -> None:
+        """The sink will never take ``event``."""
+        self._count("events_parked_total", event.output)
+
+    def late_instances(self, calling_ae: str, count: int = 1) -> None:
+        """Instances came for a study that was complete."""
+        self._count("late_instances_total", self._label(calling_ae), amount=count)
+
+    def duplicate(self, kind: str) -> None:
+        """An object came again: ``same`` or ``other`` bytes."""
+        self._count("duplicates_total", kind)
+
+    def quarantined(self, reason: str) -> None:
+        """An object or study went to quarantine; ``reason`` from the code's own few."""
+        self._count("quarantined_total", reason)
+
+    def data_quality(self, rule: str, count: int = 1) -> None:
+        """A mapping rule met values that it could not use as sent."""
+        self._count("data_quality_total", rule, amount=count)
+
+    def render(self, accept: str = "") -> tuple[bytes, str]:
+        """Exposition and its content type: OpenMetrics when ``accept`` asks for it, else text 0.0.4."""
+        encode, content_type = choose_encoder(accept)
+        if content_type.startswith(OPENMETRICS):
+            return encode(self._registry), content_type
+        return encode(_WithoutCreated(self._registry)), content_type

@@ -1,0 +1,225 @@
+"""Objects as files: incoming/ until the index has them, then objects/{study}/{series}/{instance}.dcm.
+
+Names in ``incoming`` are chosen here, never taken from a UID. A file is called ``.part`` until it is whole
+and synced, so a crash leaves nothing that could be taken for an object.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from node.errors import StorageError
+from node.model import ObjectKey
+from node.objects import filemeta
+from node.objects.base import Buffers
+
+_PART: Final = ".part"
+_DICOM: Final = ".dcm"
+_IOV_MAX: Final = os.sysconf("SC_IOV_MAX")
+
+
+class FileObjects:
+    """An object store on one local file system.
+
+    ``root`` holds the objects under their keys; ``incoming`` and ``quarantine`` must lie on the same file
+    system, because objects move by rename. With ``durable`` off nothing is synced.
+    """
+
+    def __init__(self, root: Path, incoming: Path, quarantine: Path, durable: bool) -> None:
+        self._root = root
+        self._incoming = incoming
+        self._quarantine = quarantine
+        self._durable = durable
+        self._numbers = itertools.count()
+        for folder in (root, incoming, quarantine):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._incoming_fd = os.open(incoming, os.O_RDONLY | os.O_DIRECTORY)
+
+    def begin(self, preamble: bytes) -> IncomingFile:
+        """Open a new object whose file starts with ``preamble``. Raises ``StorageError``."""
+        name = f"{time.time_ns():016x}-{next(self._numbers) & 0xFFFFFF:06x}"
+        return IncomingFile(self._incoming, self._incoming_fd, name, preamble, self._durable)
+
+    def waiting(self) -> Iterator[str]:
+        """Names of committed objects not under their key yet, oldest first; partial ones are removed."""
+        for name in sorted(os.listdir(self._incoming)):
+            path = self._incoming / name
+            if name.endswith(_PART):
+                path.unlink()
+            elif name.endswith(_DICOM):
+                yield name.removesuffix(_DICOM)
+
+    def path(self, key: ObjectKey) -> Path:
+        """Where an object lies. Its UIDs are digits and dots (header.identify): no path can leave the root."""
+        return self._root / key.study / key.series / (key.instance + _DICOM)
+
+    def waiting_path(self, name: str) -> Path:
+        """Where an incoming object lies."""
+        return self._incoming / (name + _DICOM)
+
+    def adopt(self, name: str, key: ObjectKey) -> None:
+        """Move an incoming object under its key; harmless when it was moved before."""
+        target = self.path(key)
+        try:
+            self._move(self.waiting_path(name), target)
+        except FileNotFoundError:
+            if not target.exists():
+                raise StorageError(f"object {name} is neither in incoming nor at {target}") from None
+
+    def quarantine(self, name: str, reason: str) -> str:
+        """Move an incoming object aside, into a folder named for the reason; returns its name there."""
+        moved = f"{reason}/{name}{_DICOM}"
+        with contextlib.suppress(FileNotFoundError):  # moved before a crash
+            self._move(self.waiting_path(name), self._quarantine / moved)
+        return moved
+
+    def quarantine_stored(self, key: ObjectKey, reason: str, name: str) -> str:
+        """Move a stored object aside (another takes its place); returns its name there."""
+        moved = f"{reason}/{name}{_DICOM}"
+        with contextlib.suppress(FileNotFoundError):  # moved before a crash
+            self._move(self.path(key), self._quarantine / moved)
+        return moved
+
+    def _move(self, source: Path, target: Path) -> None:
+        try:
+            try:
+                os.rename(source, target)
+            except FileNotFoundError:
+                target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                os.rename(source, target)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise StorageError(f"move {source} to {target}: {error.strerror}") from error
+
+    def open_waiting(self, name: str) -> BinaryIO:
+        return self.waiting_path(name).open("rb")
+
+    def open(self, key: ObjectKey) -> BinaryIO:
+        return self.path(key).open("rb")
+
+    def keys(self) -> Iterator[ObjectKey]:
+        """Every stored object, in the order of the folders."""
+        for study in sorted(os.listdir(self._root)):
+            for series in sorted(os.listdir(self._root / study)):
+                for name in sorted(os.listdir(self._root / study / series)):
+                    if name.endswith(_DICOM):
+                        yield ObjectKey(study, series, name.removesuffix(_DICOM))
+
+    def is_empty(self) -> bool:
+        """No object lies under a key."""
+        return next(self.keys(), None) is None
+
+    def drop_waiting(self, name: str) -> None:
+        """Delete an incoming object that is the same bytes again."""
+        self.waiting_path(name).unlink(missing_ok=True)
+
+    def same_bytes(self, name: str, key: ObjectKey) -> bool | None:
+        """Whether an incoming object has the data set that is stored under ``key``; None when none is there."""
+        try:
+            stored = self.open(key)
+        except FileNotFoundError:
+            return None
+        with stored:
+            try:
+                incoming = self.open_waiting(name)
+            except FileNotFoundError:
+                return True  # dropped as the same bytes before
+            with incoming:
+                return filemeta.same_data_set(stored, incoming)
+
+    def free_bytes(self) -> int:
+        """Bytes that a user without privileges can still write."""
+        stat = os.statvfs(self._incoming)
+        return stat.f_bavail * stat.f_frsize
+
+    def close(self) -> None:
+        os.close(self._incoming_fd)
+
+
+class IncomingFile:
+    """One object while it arrives, as ``incoming/NAME.part``."""
+
+    def __init__(self, folder: Path, folder_fd: int, name: str, preamble: bytes, durable: bool) -> None:
+        self.name = name
+        self._folder_fd = folder_fd
+        self._part = str(folder / (name + _PART))
+        self._final = str(folder / (name + _DICOM))
+        self._durable = durable
+        self._offset = len(preamble)
+        self._size = 0
+        self._committed = False
+        try:
+            self._fd = os.open(self._part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StorageError(f"create {self._part}: {error.strerror}") from error
+        try:
+            self._write([preamble], len(preamble))
+        except StorageError:
+            self.discard()
+            raise
+
+    @property
+    def size(self) -> int:
+        """Bytes of the data set so far."""
+        return self._size
+
+    def write(self, fragments: Buffers) -> None:
+        """Append fragments; many small ones go out in one call."""
+        for start in range(0, len(fragments), _IOV_MAX):
+            part = fragments[start : start + _IOV_MAX]
+            size = sum(map(len, part))
+            self._write(part, size)
+            self._size += size
+
+    def _write(self, fragments: Buffers, size: int) -> None:
+        try:
+            written = os.writev(self._fd, fragments)
+            if written < size:  # a signal, or the disk is nearly full: the next write tells which
+                rest = memoryview(b"".join(fragments))[written:]
+                while rest:
+                    rest = rest[os.write(self._fd, rest) :]
+        except OSError as error:
+            raise StorageError(f"write {self._part}: {error.strerror}") from error
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Bytes of the data set just written; they come from the page cache, not from the disk."""
+        try:
+            return os.pread(self._fd, size, self._offset + offset)
+        except OSError as error:
+            raise StorageError(f"read {self._part}: {error.strerror}") from error
+
+    def commit(self) -> None:
+        """fdatasync the file, give it its name, fsync the folder: after this it survives a power loss."""
+        try:
+            if self._durable:
+                os.fdatasync(self._fd)
+            os.rename(self._part, self._final)
+            if self._durable:
+                os.fsync(self._folder_fd)
+        except OSError as error:
+            # A failed sync says that the kernel may have dropped the pages: only a new object can help.
+            self.discard()
+            raise StorageError(f"sync {self._final}: {error.strerror}") from error
+        self._committed = True
+        self._close()
+
+    def discard(self) -> None:
+        """Leave nothing behind; an object that was committed stays, whatever becomes of its association."""
+        if self._committed:
+            return
+        self._close()
+        for path in (self._part, self._final):
+            with contextlib.suppress(OSError):  # never made, or the disk is beyond help: said by who discards
+                os.unlink(path)
+
+    def _close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1

@@ -1,0 +1,56 @@
+"""What the relay asks of a sink. One file a sink; ``tests/publish/test_contract.py`` runs over them all."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from node.errors import PublishUnavailable
+from node.model import Event
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one event: ``refused`` is None when the sink has it durably, else why it never will."""
+
+    event: Event
+    refused: str | None = None
+
+
+class PartlyPublished(PublishUnavailable):
+    """Some of a batch has an outcome, the rest can't be delivered now because of their ``topics``.
+
+    Saves what is known to be out from being published again, and other topics from waiting with these.
+    """
+
+    def __init__(self, what: str, outcomes: Sequence[Outcome], topics: Collection[str]) -> None:
+        super().__init__(what)
+        self.outcomes = list(outcomes)
+        self.topics = frozenset(topics)
+
+
+class Publisher(Protocol):
+    """A sink of events. Any method may raise ``PublishUnavailable``: nothing is lost, the relay comes again.
+
+    An implementation owns no state that matters: which events are out is decided by the sink itself.
+    """
+
+    async def start(self) -> None:
+        """Connect. May be called again after ``stop``."""
+
+    async def already_out(self, events: Sequence[Event]) -> set[str]:
+        """The ids among ``events`` (pending after a restart) that the sink has already, so far as known.
+
+        The events come without their data.
+        """
+
+    async def publish(self, events: Sequence[Event]) -> list[Outcome]:
+        """Deliver ``events``, those of one study in the order given; returns once each is durable or refused.
+
+        After ``PublishUnavailable`` some may have been delivered: the same ids are then published again, but
+        for those that ``PartlyPublished`` has an outcome of.
+        """
+
+    async def stop(self) -> None:
+        """Close; never raises."""

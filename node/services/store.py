@@ -1,0 +1,157 @@
+"""C-STORE (PS3.4 Annex B): success is answered once the object is on disk, whole, readable, identified."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from node import header
+from node.errors import DataSetError, DuplicateObject, NodeError, StorageError
+from node.model import ObjectKey, RawHeader, Received, Rejection
+from node.objects import filemeta
+from node.objects.base import Incoming, ObjectStore
+from node.objects.filemeta import FileMeta
+from node.services import dimse
+from node.services.base import (
+    IMPLEMENTATION_CLASS_UID,
+    IMPLEMENTATION_VERSION_NAME,
+    Answer,
+    Context,
+    Operation,
+    Refused,
+)
+from node.services.dimse import Command
+from node.timing import Time
+
+
+@dataclass(frozen=True, slots=True)
+class StorePorts:
+    """What the service hands on to. All are called from association threads.
+
+    ``accepted`` takes a durable object to the index; ``rejected`` one that goes to quarantine; ``refusal``
+    says why no object can be taken now (disk low, index stuck); ``collides`` whether a key is stored with
+    other bytes, asked only when ``objects.on_duplicate`` is ``reject`` (else None).
+    """
+
+    accepted: Callable[[Received], None]
+    rejected: Callable[[Rejection], None]
+    refusal: Callable[[], str | None]
+    collides: Callable[[Received], bool] | None = None
+
+
+class StoreService:
+    """Starts one ``_StoreOperation`` an object."""
+
+    def __init__(self, objects: ObjectStore, ports: StorePorts, time: Time) -> None:
+        self._objects = objects
+        self._ports = ports
+        self._time = time
+
+    def begin(self, context: Context, command: Command) -> Operation:
+        if not command.has_data_set:
+            return Refused(DataSetError.status, "C-STORE without a data set")
+        refusal = self._ports.refusal()
+        if refusal:
+            return Refused(StorageError.status, refusal)
+        try:
+            incoming = self._objects.begin(_preamble(context, command))
+        except StorageError as error:
+            return Refused(error.status, str(error))
+        return _StoreOperation(incoming, context, command, self._objects, self._ports, self._time)
+
+
+def _preamble(context: Context, command: Command) -> bytes:
+    meta = FileMeta(
+        sop_class=command.sop_class[:64],
+        sop_instance=command.sop_instance[:64],
+        transfer_syntax=context.transfer_syntax,
+        sending_ae=context.calling_ae,
+        receiving_ae=context.called_ae,
+    )
+    return filemeta.encode(meta, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME)
+
+
+class _StoreOperation:
+    """One object, from its first fragment to its answer."""
+
+    def __init__(
+        self,
+        incoming: Incoming,
+        context: Context,
+        command: Command,
+        objects: ObjectStore,
+        ports: StorePorts,
+        time: Time,
+    ) -> None:
+        self._incoming = incoming
+        self._context = context
+        self._command = command
+        self._objects = objects
+        self._ports = ports
+        self._time = time
+        self._broken: StorageError | None = None
+
+    def write(self, fragments: Sequence[memoryview]) -> None:
+        """Append to the file. After a failed write the rest is dropped: the answer says why."""
+        if self._broken is None:
+            try:
+                self._incoming.write(fragments)
+            except StorageError as error:
+                self._broken = error
+                self._incoming.discard()
+
+    def finish(self) -> Iterable[Answer]:
+        """Scan, check, sync; only then 0x0000."""
+        try:
+            if self._broken is not None:
+                raise self._broken
+            self._store()
+        except DataSetError as error:
+            return (Answer(error.status, comment=self._set_aside(error)),)
+        except NodeError as error:
+            self._incoming.discard()
+            return (Answer(error.status, comment=str(error)),)
+        return (Answer(dimse.SUCCESS),)
+
+    def _store(self) -> None:
+        context, command = self._context, self._command
+        raw = header.scan(self._incoming.read, context.transfer_syntax)
+        key, sop_class = header.identify(raw)
+        header.compare(key, sop_class, command.sop_class, command.sop_instance)
+        received = self._received(key, sop_class, raw)
+        self._incoming.commit()
+        if self._ports.collides is not None and self._ports.collides(received):
+            reason = "duplicate-rejected"
+            self._ports.rejected(self._rejection(reason, f"{key.instance} is stored with other bytes"))
+            raise DuplicateObject("SOP Instance UID is stored with other bytes")
+        self._ports.accepted(received)
+
+    def _received(self, key: ObjectKey, sop_class: str, raw: RawHeader) -> Received:
+        return Received(
+            name=self._incoming.name,
+            key=key,
+            sop_class=sop_class,
+            transfer_syntax=self._context.transfer_syntax,
+            size=self._incoming.size,
+            header=raw,
+            calling_ae=self._context.calling_ae,
+            called_ae=self._context.called_ae,
+            received_at=self._time.now(),
+            association=self._context.association,
+        )
+
+    def _set_aside(self, error: DataSetError) -> str:
+        """Keep the bytes of a data set that can't be taken: they are whole, and may be all there is."""
+        try:
+            self._incoming.commit()
+        except StorageError as failed:
+            return f"{error}; not kept: {failed}"
+        self._ports.rejected(self._rejection(type(error).__name__, str(error)))
+        return str(error)
+
+    def _rejection(self, reason: str, detail: str) -> Rejection:
+        return Rejection(self._incoming.name, reason, detail, self._context.calling_ae, self._time.wall())
+
+    def abandon(self) -> None:
+        """The association ended inside the object: nothing is left of it."""
+        self._incoming.discard()

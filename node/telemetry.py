@@ -1,0 +1,109 @@
+"""What the parts report, told to people: each report becomes a metric, a log line, or both."""
+
+from __future__ import annotations
+
+import traceback
+from typing import Final
+
+from node.errors import NodeError
+from node.logs import get_logger
+from node.metrics import Metrics
+from node.model import Event, Finding, Reason
+
+_log = get_logger(__name__)
+
+# Associations that end like this are worth a look; the others are the everyday of a busy port.
+_NOTABLE: Final = frozenset(("rejected", "timeout", "protocol-error", "failed"))
+
+
+class Telemetry:
+    """The observer of associations, index writer, clock, publication and relay. Any thread may call it."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    # association/
+
+    def stored(self, calling_ae: str, status: int, size: int, seconds: float) -> None:
+        self._metrics.stored(calling_ae, status, size, seconds)
+        if status:
+            _log.warning("store_refused", calling_ae=calling_ae, status=f"0x{status:04X}", size=size)
+
+    def association_ended(self, calling_ae: str, address: str, result: str, why: str, objects: int) -> None:
+        self._metrics.association(result)
+        level = _log.warning if result in _NOTABLE else _log.info
+        level(
+            "association_ended", calling_ae=calling_ae, address=address, result=result, why=why, objects=objects
+        )
+
+    def failed(self, address: str, error: BaseException) -> None:
+        _log.error("association_failed", address=address, **_fault(error))
+
+    # index writer
+
+    def duplicate(self, kind: str) -> None:
+        self._metrics.duplicate(kind)
+
+    def late(self, calling_ae: str, count: int) -> None:
+        self._metrics.late_instances(calling_ae, count)
+
+    def quarantined(self, reason: str) -> None:
+        self._metrics.quarantined(reason)
+        _log.warning("quarantined", reason=reason)
+
+    def index_failed(self, error: NodeError, waiting: int) -> None:
+        _log.error("index_write_failed", error=str(error), hint=error.hint, waiting=waiting)
+
+    def object_failed(self, name: str, error: BaseException) -> None:
+        _log.error("object_not_indexed", name=name, **_fault(error))
+
+    # completion
+
+    def clock_failed(self, study: str | None, error: BaseException) -> None:
+        _log.error("completion_failed", study=study or "", **_fault(error))
+
+    def published(self, study: str, version: int, reason: Reason, quiet: float, events: list[Event]) -> None:
+        """A version of a study is in the outbox."""
+        self._metrics.study_quiet(quiet)
+        for event in events:
+            self._metrics.written(event)
+        _log.info("study_completed", study=study, version=version, reason=reason, events=len(events))
+
+    def unfit(self, event: Event, reason: str) -> None:
+        """A resource did not pass its check: its event is parked."""
+        self._metrics.parked(event)
+        _log.error("event_parked", event_id=event.id, reason=reason)
+
+    def found_amiss(self, study: str, findings: list[Finding]) -> None:
+        """Data quality: counted by rule, logged with keyword and UID, never with values."""
+        for finding in findings:
+            self._metrics.data_quality(finding.rule, finding.instances)
+        for finding in findings[:20]:
+            _log.info(
+                "data_quality",
+                study=study,
+                rule=finding.rule,
+                keyword=finding.keyword,
+                uid=finding.uid,
+                instances=finding.instances,
+            )
+
+    # relay
+
+    def delivered(self, event: Event, lag_seconds: float) -> None:
+        self._metrics.delivered(event, lag_seconds)
+
+    def parked(self, event: Event) -> None:
+        self._metrics.parked(event)
+
+
+def _fault(error: BaseException) -> dict[str, object]:
+    """Type, text and place of a fault. Only the node's own errors are quoted: others may quote a data set."""
+    frames = [
+        f"{frame.filename.rsplit('/', 2)[-2]}/{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno}"
+        for frame in traceback.extract_tb(error.__traceback__)[-6:]
+    ]
+    if isinstance(error, NodeError):
+        return {"error": str(error), "error_type": type(error).__name__, "hint": error.hint, "frames": frames}
+    hint = "This is a fault of the node: please report it with this line."
+    return {"error_type": type(error).__name__, "hint": hint, "frames": frames}

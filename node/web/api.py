@@ -1,0 +1,193 @@
+"""The endpoints: one handler each, thin over ``WebServices``; what blocks runs in a worker thread."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, get_args
+
+import anyio
+import orjson
+from anyio.to_thread import run_sync
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from node.index.outbox import Record
+from node.model import State
+from node.web.errors import BadRequest, json_response
+from node.web.services import Json, WebServices
+
+MAX_BODY: Final = 256 * 1024
+MAX_IDS: Final = 1000
+MAX_ROWS: Final = 1000
+MAX_EVENTS: Final = 100  # with data: each may be as long as events.max_event_bytes
+READY_SECONDS: Final = 5.0
+STATES: Final = get_args(State)
+
+_UID: Final = re.compile(r"[0-9]+(\.[0-9]+)*")  # PS3.5 9.1; leading zeros are seen in the wild
+_PROFILE: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+class Api:
+    """Handlers of all endpoints; holds nothing but the callables."""
+
+    def __init__(self, services: WebServices) -> None:
+        self._services = services
+        self._probing = anyio.CapacityLimiter(4)
+
+    async def healthz(self, _request: Request) -> Response:
+        """The process answers."""
+        return json_response({"status": "alive"})
+
+    async def readyz(self, _request: Request) -> Response:
+        """A probe that hangs (a dead disk) is an answer too: it must not make the question hang."""
+        reasons = {"checks": f"no answer within {READY_SECONDS:g} s"}
+        with anyio.move_on_after(READY_SECONDS):
+            reasons = dict(
+                await run_sync(self._services.reasons, abandon_on_cancel=True, limiter=self._probing)
+            )
+        if not reasons:
+            return json_response({"status": "ready"})
+        error = f"not ready: {', '.join(reasons)}"
+        hint = "Look at the reasons; the node goes on by itself when they are gone."
+        return json_response({"error": error, "hint": hint, "reasons": reasons}, 503)
+
+    async def metrics(self, request: Request) -> Response:
+        body, content_type = await run_in_threadpool(
+            self._services.metrics, request.headers.get("accept", "")
+        )
+        return Response(body, headers={"content-type": content_type})
+
+    async def studies(self, request: Request) -> Response:
+        state = request.query_params.get("state")
+        if state is not None and state not in STATES:
+            raise BadRequest("state: not a state of a study", f"Use one of {', '.join(STATES)}.")
+        limit = _number(request, "limit", 100, 1, MAX_ROWS)
+        offset = _number(request, "offset", 0, 0)
+        rows = await run_in_threadpool(self._services.studies, state, limit + 1, offset)
+        return json_response({"studies": rows[:limit], "next": _next(rows, limit, offset)})
+
+    async def study(self, request: Request) -> Response:
+        return json_response(await run_in_threadpool(self._services.study, _uid(request)))
+
+    async def resource(self, request: Request) -> Response:
+        profile = request.query_params.get("profile", "r5")
+        if not _PROFILE.fullmatch(profile):
+            raise BadRequest("profile: not a name of a profile", "Use ?profile=r5.")
+        version = _number(request, "version", 0, 1) or None
+        body = await run_in_threadpool(self._services.resource, _uid(request), profile, version)
+        return Response(body, media_type="application/fhir+json")
+
+    async def complete(self, request: Request) -> Response:
+        return await self._command(request, self._services.complete)
+
+    async def hold(self, request: Request) -> Response:
+        return await self._command(request, self._services.hold)
+
+    async def reopen(self, request: Request) -> Response:
+        return await self._command(request, self._services.reopen)
+
+    async def _command(self, request: Request, command: Callable[[str], Json]) -> Response:
+        return json_response(await run_in_threadpool(command, _uid(request)))
+
+    async def events(self, request: Request) -> Response:
+        study = request.query_params.get("study")
+        if study is not None:
+            study = _checked_uid(study)
+        with_data = request.query_params.get("data", "true").lower() not in ("0", "false", "no")
+        after = _number(request, "after", -1, 0)
+        limit = _number(request, "limit", 20, 1, MAX_EVENTS if with_data else MAX_ROWS)
+        rows = await run_in_threadpool(
+            self._services.events, study, None if after < 0 else after, limit, with_data
+        )
+        last = rows[-1].event.seq if rows else max(after, 0)
+        return json_response({"events": [_event(row) for row in rows], "after": last})
+
+    async def replay(self, request: Request) -> Response:
+        ids = _ids(await _body(request))
+        found = set(await run_in_threadpool(self._services.replay, ids))
+        unknown = [name for name in ids if name not in found]
+        if not found:
+            raise HTTPException(404, "no event has one of these ids")
+        return json_response({"replayed": [name for name in ids if name in found], "unknown": unknown}, 202)
+
+    async def quarantine(self, request: Request) -> Response:
+        limit = _number(request, "limit", 100, 1, MAX_ROWS)
+        offset = _number(request, "offset", 0, 0)
+        rows = await run_in_threadpool(self._services.quarantine, limit + 1, offset)
+        return json_response({"quarantine": rows[:limit], "next": _next(rows, limit, offset)})
+
+
+def _next(rows: Sequence[Any], limit: int, offset: int) -> int | None:
+    """The offset of the next page, None on the last."""
+    return offset + limit if len(rows) > limit else None
+
+
+def _uid(request: Request) -> str:
+    return _checked_uid(request.path_params["uid"])
+
+
+def _checked_uid(text: str) -> str:
+    if len(text) > 64 or not _UID.fullmatch(text):
+        raise BadRequest("not a Study Instance UID", "A UID has digits and dots, 64 characters at most.")
+    return text
+
+
+def _number(request: Request, name: str, default: int, least: int, most: int = 2**53) -> int:
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    if not re.fullmatch(r"[0-9]{1,16}", text) or not least <= int(text) <= most:
+        raise BadRequest(f"{name}: not a number that can be used", f"Give a number from {least} to {most}.")
+    return int(text)
+
+
+async def _body(request: Request) -> bytes:
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise HTTPException(415, "the body must be application/json")
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY:
+            raise HTTPException(413, f"the body is longer than {MAX_BODY} bytes")
+    return bytes(body)
+
+
+def _ids(body: bytes) -> list[str]:
+    hint = f'Send {{"ids": ["…"]}} with 1 to {MAX_IDS} event ids; `dicom-fhir-node events` lists them.'
+    try:
+        given = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise BadRequest(f"the body is not JSON: {error}", hint) from error
+    ids = given.get("ids") if isinstance(given, dict) else None
+    if not isinstance(ids, list) or not 1 <= len(ids) <= MAX_IDS or not all(isinstance(i, str) for i in ids):
+        raise BadRequest("ids: not a list of event ids", hint)
+    return list(dict.fromkeys(ids))
+
+
+def _event(row: Record) -> dict[str, Any]:
+    """A row of the outbox with its CloudEvent in structured mode (CloudEvents JSON format 1.0); ``data`` is
+    the very bytes that are published."""
+    cloud_event: dict[str, Any] = dict(row.event.attributes)
+    if row.event.data:
+        cloud_event["data"] = orjson.Fragment(row.event.data)
+    return {
+        "seq": row.event.seq,
+        "state": row.state,
+        "topic": row.event.topic,
+        "created_at": _instant(row.created_at),
+        "sent_at": _instant(row.sent_at),
+        "replayed_at": _instant(row.replayed_at),
+        "parked_reason": row.parked_reason,
+        "event": cloud_event,
+    }
+
+
+def _instant(seconds: float | None) -> str | None:
+    """RFC 3339, UTC."""
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,99 @@
+"""uvicorn in the node's own event loop, on a socket of ours: its port is known before it serves."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+from typing import Final
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from node.errors import ConfigError
+
+BACKLOG: Final = 128
+MAX_CONNECTIONS: Final = 256
+
+
+class _Server(uvicorn.Server):
+    """Without signal handlers (the service has them) and without uvicorn's ten wake-ups a second."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.serving = asyncio.Event()
+        self.stopping = asyncio.Event()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.serving.set()
+
+    async def main_loop(self) -> None:
+        await self.stopping.wait()
+
+
+class HttpServer:
+    """A running server; ``address`` is what it listens on. Made by ``serve_http``."""
+
+    def __init__(self, server: _Server, task: asyncio.Task[None], address: tuple[str, int]) -> None:
+        self._server = server
+        self._task = task
+        self.address = address
+
+    async def stop(self) -> None:
+        """Take no more connections, end open requests within the deadline given to ``serve_http``, close."""
+        self._server.stopping.set()
+        await self._task
+
+    async def failed(self) -> None:
+        """Returns when the server has stopped, raises what ended it."""
+        await asyncio.shield(self._task)
+
+
+async def serve_http(app: ASGIApp, host: str, port: int, drain_seconds: float = 5) -> HttpServer:
+    """Serve ``app`` in the running loop until ``stop``; returns when connections are accepted.
+
+    Port 0 takes a free one. Raises ``ConfigError`` when the address can't be listened on.
+    """
+    listener = _listen(host, port)
+    address = listener.getsockname()[:2]
+    config = uvicorn.Config(
+        app,
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,  # the application's own: uvicorn's is renewed by its ticking
+        proxy_headers=False,
+        backlog=BACKLOG,
+        limit_concurrency=MAX_CONNECTIONS,
+        timeout_graceful_shutdown=max(1, round(drain_seconds)),
+    )
+    server = _Server(config)
+    task = asyncio.create_task(server.serve(sockets=[listener]), name="http")
+    serving = asyncio.create_task(server.serving.wait())
+    await asyncio.wait({task, serving}, return_when=asyncio.FIRST_COMPLETED)
+    if task.done():
+        serving.cancel()
+        listener.close()
+        await task  # raises what went wrong
+    return HttpServer(server, task, address)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, *_, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICSERV
+        )[0]
+        return socket.create_server(address[:2], family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise ConfigError(
+            [f"[http] host, port: {host}:{port} can't be listened on: {error.strerror}"]
+        ) from error

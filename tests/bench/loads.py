@@ -1,0 +1,120 @@
+"""What the bench sends: objects made here, encoded once, and the association request before them."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pydicom.dataset import Dataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
+from pydicom.uid import UID, ExplicitVRLittleEndian
+from pynetdicom import PYNETDICOM_IMPLEMENTATION_UID
+from pynetdicom.pdu import A_ASSOCIATE_RQ
+from pynetdicom.pdu_primitives import (
+    A_ASSOCIATE,
+    ImplementationClassUIDNotification,
+    MaximumLengthNotification,
+)
+from pynetdicom.presentation import build_context
+
+from tests.bench.replay import INSTANCE, SERIES, STUDY, uid
+
+CT_IMAGE: Final = "1.2.840.10008.5.1.4.1.1.2"
+ENHANCED_CT: Final = "1.2.840.10008.5.1.4.1.1.2.1"
+MR_IMAGE: Final = "1.2.840.10008.5.1.4.1.1.4"
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """One kind of object. ``count``: objects a run sends over all associations (``quick``: a short run)."""
+
+    name: str
+    sop_class: str
+    modality: str
+    rows: int
+    columns: int
+    frames: int
+    count: int
+    quick: int
+
+    def objects(self, quick: bool, associations: int) -> int:
+        """Objects each association sends: at least one."""
+        return max(1, (self.quick if quick else self.count) // associations)
+
+
+LOADS: Final = (
+    Load("CT 525 kB", CT_IMAGE, "CT", 512, 512, 1, 400, 120),
+    Load("MR 10 kB", MR_IMAGE, "MR", 68, 68, 1, 1600, 400),
+    Load("multi-frame 200 MB", ENHANCED_CT, "CT", 512, 512, 381, 8, 2),
+)
+
+
+def record(load: Load, folder: Path) -> Path:
+    """Writes the encoded data set (explicit VR little endian) below ``folder``; its UIDs are placeholders."""
+    path = folder / (load.name.replace(" ", "-") + ".dataset")
+    data_set = _header(load)
+    pixels = random.Random(1).randbytes(2 * load.rows * load.columns)  # noise: nothing can compress it
+    data_set.PixelData = pixels * load.frames
+    data_set["PixelData"].VR = "OW"
+    buffer = DicomBytesIO()
+    buffer.is_little_endian, buffer.is_implicit_VR = True, False
+    write_dataset(buffer, data_set)
+    path.write_bytes(buffer.getvalue())
+    return path
+
+
+def _header(load: Load) -> Dataset:
+    data_set = Dataset()
+    data_set.SpecificCharacterSet = "ISO_IR 100"
+    data_set.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
+    data_set.SOPClassUID = load.sop_class
+    data_set.SOPInstanceUID = uid(INSTANCE, 0)
+    data_set.StudyDate = data_set.SeriesDate = data_set.ContentDate = "20240501"
+    data_set.StudyTime = data_set.SeriesTime = data_set.ContentTime = "101500"
+    data_set.AccessionNumber = "BENCH"
+    data_set.Modality = load.modality
+    data_set.Manufacturer = "Bench"
+    data_set.ReferringPhysicianName = "Referring^Bench"
+    data_set.StudyDescription = "Bench"
+    data_set.SeriesDescription = load.name
+    data_set.PatientName = "Bench^Load"
+    data_set.PatientID = "BENCH"
+    data_set.PatientBirthDate = "19700101"
+    data_set.PatientSex = "O"
+    data_set.BodyPartExamined = "CHEST"
+    data_set.StudyInstanceUID = uid(STUDY, 0)
+    data_set.SeriesInstanceUID = uid(SERIES, 0)
+    data_set.StudyID = "1"
+    data_set.SeriesNumber = 1
+    data_set.InstanceNumber = 1
+    data_set.ImagePositionPatient = [0, 0, 0]
+    data_set.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+    data_set.SamplesPerPixel = 1
+    data_set.PhotometricInterpretation = "MONOCHROME2"
+    if load.frames > 1:
+        data_set.NumberOfFrames = load.frames
+    data_set.Rows, data_set.Columns = load.rows, load.columns
+    data_set.PixelSpacing = [0.7, 0.7]
+    data_set.BitsAllocated, data_set.BitsStored, data_set.HighBit = 16, 12, 11
+    data_set.PixelRepresentation = 0
+    return data_set
+
+
+def association_request(load: Load, called_ae: str) -> bytes:
+    """An A-ASSOCIATE-RQ with one context (id 1): the load's class in explicit VR little endian."""
+    length = MaximumLengthNotification()
+    length.maximum_length_received = 16384
+    implementation = ImplementationClassUIDNotification()
+    implementation.implementation_class_uid = PYNETDICOM_IMPLEMENTATION_UID
+    context = build_context(UID(load.sop_class), ExplicitVRLittleEndian)
+    context.context_id = 1
+    request = A_ASSOCIATE()
+    request.application_context_name = UID("1.2.840.10008.3.1.1.1")
+    request.calling_ae_title = "BENCH"
+    request.called_ae_title = called_ae
+    request.presentation_context_definition_list = [context]
+    request.user_information = [length, implementation]
+    return A_ASSOCIATE_RQ(request).encode()

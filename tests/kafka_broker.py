@@ -1,0 +1,250 @@
+"""One real Apache Kafka process (KRaft, loopback, free ports) that tests start, stop and start again.
+
+Its jars come from Maven Central once and stay in ``build/kafka-libs``. Where Java or Maven is missing the
+tests skip and say so; with CI=true they fail.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import string
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import pytest
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+_ROOT = Path(__file__).resolve().parent.parent
+_SETUP = _ROOT / "docker" / "kafka"
+_LIBS = _ROOT / "build" / "kafka-libs"
+
+_START_SECONDS = 60.0
+_STOP_SECONDS = 30.0
+
+
+def require() -> None:
+    """Skip the test where Kafka can't run; fail it when CI=true."""
+    missing = [tool for tool in ("java", "mvn") if shutil.which(tool) is None]
+    if missing and not _complete():
+        _unavailable(f"a real Kafka needs {' and '.join(missing)} (Debian: default-jre-headless, maven)")
+    if shutil.which("java") is None:
+        _unavailable("a real Kafka needs java (Debian: default-jre-headless)")
+
+
+def _unavailable(reason: str) -> None:
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def _stamp() -> Path:
+    return _LIBS / "pom.xml"
+
+
+def _complete() -> bool:
+    return _stamp().exists() and _stamp().read_bytes() == (_SETUP / "pom.xml").read_bytes()
+
+
+def _libraries() -> Path:
+    """The folder of jars, fetched when it is not there or belongs to another pom.xml."""
+    if _complete():
+        return _LIBS
+    _LIBS.parent.mkdir(exist_ok=True)
+    # Fetched aside and renamed, so that two test runs at once never see half a set.
+    with tempfile.TemporaryDirectory(dir=_LIBS.parent, prefix="kafka-") as folder:
+        fetched = Path(folder) / "libs"
+        command = ["mvn", "-B", "-q", "-f", str(_SETUP / "pom.xml"), "dependency:copy-dependencies"]
+        result = subprocess.run(
+            [*command, f"-Dkafka.libs={fetched}"], capture_output=True, text=True, timeout=600, check=False
+        )
+        if result.returncode != 0:
+            _unavailable(f"{' '.join(command)} failed:\n{result.stdout[-2000:]}{result.stderr[-2000:]}")
+        shutil.copy(_SETUP / "pom.xml", fetched / "pom.xml")
+        if not _complete():
+            shutil.rmtree(_LIBS, ignore_errors=True)
+            try:
+                fetched.rename(_LIBS)
+            except OSError:
+                if not _complete():  # else another run was first
+                    raise
+    return _LIBS
+
+
+def free_port() -> int:
+    """A loopback port that nothing listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class KafkaBroker:
+    """A broker with its data in ``folder``; its ports stay the same over restarts."""
+
+    def __init__(self, folder: Path, overrides: Mapping[str, str] | None = None) -> None:
+        self._folder = folder
+        self._libs = _libraries()
+        self._process: subprocess.Popen[str] | None = None
+        self._reader: threading.Thread | None = None
+        self._started = threading.Event()
+        self._output: list[str] = []
+        self.port = free_port()
+        self._properties = folder / "server.properties"
+        template = string.Template((_SETUP / "server.properties").read_text())
+        lines = template.substitute(
+            broker_port=self.port, controller_port=free_port(), data_dir=folder / "data"
+        ).splitlines()
+        lines += [f"{key}={value}" for key, value in (overrides or {}).items()]  # the last one of a key holds
+        self._properties.write_text("\n".join(lines) + "\n")
+        self._format()
+
+    @property
+    def bootstrap(self) -> str:
+        """``host:port`` for clients."""
+        return f"127.0.0.1:{self.port}"
+
+    def _java(self, main: str, *arguments: str) -> list[str]:
+        level = "-Dorg.slf4j.simpleLogger."
+        return [
+            "java", "-Xmx512m", "-XX:TieredStopAtLevel=1", "-cp", f"{self._libs}/*",
+            f"{level}defaultLogLevel=warn", f"{level}log.kafka.server.KafkaRaftServer=info",
+            main, *arguments,
+        ]  # fmt: skip
+
+    def _format(self) -> None:
+        tool = "kafka.tools.StorageTool"
+        made = subprocess.run(self._java(tool, "random-uuid"), capture_output=True, text=True, check=True)
+        cluster = made.stdout.strip().splitlines()[-1]
+        subprocess.run(
+            self._java(tool, "format", "--standalone", "-t", cluster, "-c", str(self._properties)),
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+
+    def start(self) -> None:
+        """Start, and return when clients are served."""
+        assert self._process is None, "already running"
+        self._started.clear()
+        self._process = subprocess.Popen(
+            self._java("kafka.Kafka", str(self._properties)),
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=self._folder,
+        )  # fmt: skip
+        self._reader = threading.Thread(target=self._read, args=(self._process,), daemon=True)
+        self._reader.start()
+        if not self._started.wait(_START_SECONDS) or self._process.poll() is not None:
+            self.stop(kill=True)
+            pytest.fail("Kafka did not start:\n" + "".join(self._output[-40:]))
+
+    def _read(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            self._output.append(line)
+            if "Kafka Server started" in line:
+                self._started.set()
+        self._started.set()  # ended: let start() look at it
+
+    def stop(self, kill: bool = False) -> None:
+        """Stop in an orderly way, or as a power loss would."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        if kill:
+            process.kill()
+        else:
+            process.terminate()
+        try:
+            process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        if self._reader is not None:
+            self._reader.join()
+        if process.stdout is not None:
+            process.stdout.close()
+
+    def ensure_running(self) -> None:
+        """Start it if a test left it stopped."""
+        if self._process is None:
+            self.start()
+
+    def create_topic(self, name: str, partitions: int = 3, **config: str) -> None:
+        """Create a topic and wait until the broker has done it."""
+        admin = AdminClient({"bootstrap.servers": self.bootstrap})
+        admin.create_topics([NewTopic(name, partitions, 1, config=config)])[name].result(30)
+
+    def read(self, topic: str, count: int, seconds: float = 30.0, **config: Any) -> list[Message]:
+        """The first ``count`` records of the topic, or fewer when they do not come within ``seconds``."""
+        consumer = self._consumer(config)
+        deadline = time.monotonic() + seconds
+        found: list[Message] = []
+        try:
+            while len(found) < count and (left := deadline - time.monotonic()) > 0:
+                if not consumer.assignment():
+                    self._assign(consumer, topic, left)
+                found += _good(consumer.consume(count - len(found), min(left, 1.0)))
+        finally:
+            consumer.close()
+        return found
+
+    def read_all(self, topic: str, **config: Any) -> list[Message]:
+        """Every record that the topic holds now, partition by partition in their order."""
+        consumer = self._consumer({"enable.partition.eof": True, **config})
+        found: list[Message] = []
+        try:
+            self._assign(consumer, topic, 10.0)
+            open_partitions = {partition.partition for partition in consumer.assignment()}
+            deadline = time.monotonic() + 30.0
+            while open_partitions and time.monotonic() < deadline:
+                for message in consumer.consume(100, 1.0):
+                    error = message.error()
+                    if error is None:
+                        found.append(message)
+                    elif error.code() == KafkaError._PARTITION_EOF:
+                        open_partitions.discard(message.partition())
+            assert not open_partitions, f"{topic}: end of partitions {open_partitions} not reached"
+        finally:
+            consumer.close()
+        return found
+
+    def _consumer(self, config: dict[str, Any]) -> Consumer:
+        return Consumer(
+            {
+                "bootstrap.servers": self.bootstrap,
+                "group.id": "tests",
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+                **config,
+            }
+        )
+
+    def _assign(self, consumer: Consumer, topic: str, seconds: float) -> None:
+        partitions = consumer.list_topics(topic, seconds).topics[topic].partitions
+        consumer.assign([TopicPartition(topic, number, 0) for number in partitions])
+
+    def __enter__(self) -> KafkaBroker:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop(kill=True)
+
+
+def _good(messages: Iterable[Message]) -> list[Message]:
+    return [message for message in messages if message.error() is None]
+
+
+@pytest.fixture(scope="session")
+def kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterable[KafkaBroker]:
+    """The broker that all tests of a run share: use topics of your own, leave it running."""
+    require()
+    with KafkaBroker(tmp_path_factory.mktemp("kafka")) as broker:
+        yield broker
