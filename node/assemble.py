@@ -39,11 +39,15 @@ _NOBODY: Final = Person()
 _NOWHERE: Final = Organization()
 
 
+_Header = tuple[Attributes, parts.Schemes, parts.Zone]
+
+
 class _Set(NamedTuple):
-    """One header set as one series uses it: its attributes, coding schemes, how many instances have it."""
+    """One header set as one series uses it: with its coding schemes, its zone, how many instances have it."""
 
     attributes: Attributes
     known: parts.Schemes
+    zone: parts.Zone
     instances: int
 
 
@@ -101,7 +105,9 @@ def study(uid: str, headers: Sequence[HeaderSet], instances: Sequence[InstanceRo
 
     Raises KeyError when an instance names a header set that is not there: the index is then inconsistent.
     """
-    by_id = {one.id: (one.attributes, parts.schemes(one.attributes)) for one in headers}
+    by_id = {
+        one.id: (one.attributes, parts.schemes(one.attributes), parts.zone(one.attributes)) for one in headers
+    }
     rows: dict[str, list[InstanceRow]] = {}
     for row in instances:
         rows.setdefault(row.series, []).append(row)
@@ -128,7 +134,7 @@ def _row_key(row: InstanceRow) -> tuple[object, ...]:
     return (*_number_key(text(row.attributes, "InstanceNumber")), uid_key(row.uid))
 
 
-def _group(uid: str, rows: list[InstanceRow], by_id: dict[int, tuple[Attributes, parts.Schemes]]) -> _Group:
+def _group(uid: str, rows: list[InstanceRow], by_id: dict[int, _Header]) -> _Group:
     ordered = tuple(sorted(rows, key=_row_key))
     counts: dict[int, int] = {}
     for row in ordered:
@@ -138,7 +144,7 @@ def _group(uid: str, rows: list[InstanceRow], by_id: dict[int, tuple[Attributes,
 
 
 def _moment(one: _Set, date: str, time: str) -> Moment | None:
-    return parts.moment(one.attributes, date, time, one.attributes)
+    return parts.moment(one.attributes, date, time, one.zone)
 
 
 def _series(group: _Group) -> tuple[Series, list[Finding]]:
@@ -199,7 +205,7 @@ def _with_sets(group: _Group) -> Iterable[tuple[InstanceRow, _Set]]:
 
 def _instance(row: InstanceRow, of: _Set) -> Instance:
     own = row.attributes
-    acquired = parts.moment(own, "AcquisitionDate", "AcquisitionTime", of.attributes, "AcquisitionDateTime")
+    acquired = parts.moment(own, "AcquisitionDate", "AcquisitionTime", of.zone, "AcquisitionDateTime")
     rows = own.get("Rows")
     return Instance(
         uid=row.uid,
@@ -208,7 +214,7 @@ def _instance(row: InstanceRow, of: _Set) -> Instance:
         frames=text(own, "NumberOfFrames"),
         rows=int(rows[0]) if rows else 0,
         acquisition=acquired,
-        content=parts.moment(own, "ContentDate", "ContentTime", of.attributes),
+        content=parts.moment(own, "ContentDate", "ContentTime", of.zone),
         image_type=parts.texts(own, "ImageType"),
         laterality=text(own, "ImageLaterality"),
         labels=parts.labels(own, of.known),
@@ -224,7 +230,7 @@ def _representative(group: _Group) -> tuple[InstanceRow, _Set] | None:
 def _body_parts(sets: Sequence[_Set]) -> tuple[BodyPart, ...]:
     """What the instances show, the most frequent first; those that say nothing are not counted."""
     counts: dict[BodyPart, int] = {}
-    for attributes, known, instances in sets:
+    for attributes, known, _, instances in sets:
         region = next(iter(parts.sequence(attributes, "AnatomicRegionSequence")), {})
         found = BodyPart(
             parts.code(region, known),
@@ -366,33 +372,11 @@ def _accessions(votes: _Votes) -> tuple[Identifier, ...]:
     if first is None:
         return ()
     others = votes.union(lambda one: (found,) if (found := pick(one)) else ())
-    return (first, *_joined([other for other in others if other.value != first.value]))
+    return (first, *parts.joined([other for other in others if other.value != first.value]))
 
 
 def _identities(votes: _Votes) -> tuple[Identifier, ...]:
     """The distinct patients: an empty Patient ID names nobody, an empty issuer contradicts none."""
-    return _joined(
+    return parts.joined(
         votes.union(lambda one: (found,) if (found := parts.patient_identifier(one.attributes)) else ())
     )
-
-
-def _joined(found: Sequence[Identifier]) -> tuple[Identifier, ...]:
-    """Identifiers without those that only say less than another one of the same value.
-
-    Those with the fullest issuers go first, so that the result does not hang on which is met first.
-    """
-    ranked = sorted(range(len(found)), key=lambda at: (_gaps(found[at].issuer), at))
-    kept: list[int] = []
-    for at in ranked:
-        if not any(_same(found[at], found[other]) for other in kept):
-            kept.append(at)
-    return tuple(found[at] for at in sorted(kept))
-
-
-def _gaps(issuer: Issuer) -> int:
-    return (not issuer.local) + (not issuer.universal)
-
-
-def _same(one: Identifier, other: Identifier) -> bool:
-    pairs = ((one.issuer.local, other.issuer.local), (one.issuer.universal, other.issuer.universal))
-    return one.value == other.value and all(not a or not b or a == b for a, b in pairs)

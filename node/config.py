@@ -22,8 +22,20 @@ from pydantic_settings import (
 
 from node import settings
 from node.errors import ConfigError
+from node.peers import Peers
 
 PREFIX: Final = "NODE_"
+# Node.js has the same prefix (its manual, "Environment variables"; and what its images and tools set): machines
+# and build systems set these for it, and none of them can be meant for a key here.
+OF_NODE_JS: Final = frozenset(
+    PREFIX + name
+    for name in (
+        "AUTH_TOKEN COMPILE_CACHE DEBUG DEBUG_NATIVE DISABLE_COLORS DISABLE_COMPILE_CACHE ENV EXTRA_CA_CERTS HOME "
+        "ICU_DATA MODULES NO_WARNINGS OPTIONS PATH PENDING_DEPRECATION PRESERVE_SYMLINKS PRESERVE_SYMLINKS_MAIN "
+        "REDIRECT_WARNINGS REPL_EXTERNAL_MODULE REPL_HISTORY SKIP_PLATFORM_CHECK TEST_CONTEXT TLS_REJECT_UNAUTHORIZED "
+        "USE_ENV_PROXY USE_SYSTEM_CA V8_COVERAGE VERSION"
+    ).split()
+)
 MASK: Final = "********"
 _CONTAINER_ERRORS: Final = frozenset(("tuple_type", "list_type", "dict_type", "model_type"))
 
@@ -72,6 +84,11 @@ class Config(BaseSettings):
         return (init_settings,)
 
     @property
+    def known_peers(self) -> Peers:
+        """Who may call, and what callers without an entry may do."""
+        return Peers([table.peer() for table in self.peers], self.dicom.unknown_peers)
+
+    @property
     def objects_path(self) -> Path:
         """Folder of the object store."""
         return Path(self.objects.url) if self.objects.url else self.data_dir / "objects"
@@ -111,7 +128,9 @@ def load(config_file: Path | None, environ: Mapping[str, str]) -> Config:
     ``data_dir`` stays relative to the working directory.
     """
     _check_file(config_file)
-    variables = {name: value for name, value in environ.items() if name.startswith(PREFIX)}
+    variables = {
+        name: value for name, value in environ.items() if name.startswith(PREFIX) and name not in OF_NODE_JS
+    }
     unknown = [name for name in variables if not _is_variable(name)]
     problems = [_unknown_variable(name) for name in unknown]
     for name in unknown:
@@ -196,8 +215,13 @@ def _is_variable(name: str) -> bool:
 
 
 def _unknown_variable(name: str) -> str:
-    near = difflib.get_close_matches(name.upper(), list(_variables()), n=1, cutoff=0.7)
-    hint = f", did you mean {near[0]}?" if near else "; every variable that begins with NODE_ must be a key"
+    known = [variable.removeprefix(PREFIX) for variable in _variables()]
+    near = difflib.get_close_matches(name.removeprefix(PREFIX).upper(), known, n=1)
+    hint = (
+        f", did you mean {PREFIX}{near[0]}?"
+        if near
+        else "; every variable that begins with NODE_ must be a key"
+    )
     return f"{name}: unknown variable{hint}"
 
 

@@ -100,6 +100,7 @@ _SERIES = {
     0x00181002: ("DeviceUID", "UI"),
     0x00181020: ("SoftwareVersions", "LO"),
     0x00181030: ("ProtocolName", "LO"),
+    0x00181090: ("CardiacNumberOfImages", "IS"),
     0x00181400: ("AcquisitionDeviceProcessingDescription", "LO"),
     0x00200011: ("SeriesNumber", "IS"),
     0x00200052: ("FrameOfReferenceUID", "UI"),

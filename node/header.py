@@ -50,7 +50,7 @@ _LONG_VRS: Final = frozenset(
 Read = Callable[[int, int], bytes]
 
 
-class _Stop(Exception):  # noqa: N818  not an error: the scan has come to a bound or to the end of the bytes
+class _Stop(Exception):  # not an error: a bound, or the end of the bytes
     """The scan ends here; what it has found stands."""
 
 

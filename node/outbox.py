@@ -14,16 +14,15 @@ from collections.abc import Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
 
-import structlog
-
 from node.errors import IndexUnavailable, PublishUnavailable
 from node.index.outbox import Backlog, Record
+from node.logs import get_logger
 from node.model import Event
 from node.publish.base import Outcome, PartlyPublished, Publisher
 
 T = TypeVar("T")
 
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 _BATCH: Final = 256  # events
 _BATCH_BYTES: Final = 8 * 1024 * 1024  # of resources; bounds memory, and what a crash leaves in doubt

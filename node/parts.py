@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from node.model import (
     Attributes,
@@ -104,19 +104,27 @@ def other_ids(attributes: Attributes) -> tuple[Identifier, ...]:
     return found or tuple(Identifier(value) for value in texts(attributes, "OtherPatientIDs") if value)
 
 
-def moment(attributes: Attributes, date: str, time: str, of: Attributes, datetime: str = "") -> Moment | None:
-    """Date and time of one instance; offset and time zone are its header's, ``of``. None without a date."""
+class Zone(NamedTuple):
+    """What places a header's times: (0008,0201) and its sender's configured time zone, empty when unknown."""
+
+    offset: str
+    timezone: str
+
+
+def zone(attributes: Attributes) -> Zone:
+    """The zone of all times of the instances that share this header."""
+    value = attributes.get(TIMEZONE) or ""
+    name = value if isinstance(value, str) else str(value[0])
+    return Zone(text(attributes, "TimezoneOffsetFromUTC"), name)
+
+
+def moment(attributes: Attributes, date: str, time: str, at: Zone, datetime: str = "") -> Moment | None:
+    """Date and time of one instance, in the zone of its header. None without a date."""
     whole = text(attributes, datetime) if datetime else ""
     day = text(attributes, date)
     if not whole and not day:
         return None
-    return Moment(day, text(attributes, time), whole, text(of, "TimezoneOffsetFromUTC"), timezone(of))
-
-
-def timezone(attributes: Attributes) -> str:
-    """The sender's configured time zone, or an empty string."""
-    value = attributes.get(TIMEZONE) or ""
-    return value if isinstance(value, str) else str(value[0])
+    return Moment(day, text(attributes, time), whole, *at)
 
 
 def people(attributes: Attributes, names: str, identification: str, known: Schemes) -> tuple[Person, ...]:
@@ -204,3 +212,25 @@ def labels(attributes: Attributes, known: Schemes) -> Labels | None:
 def distinct(values: Iterable[_T]) -> tuple[_T, ...]:
     """Each value once, at its first place."""
     return tuple(dict.fromkeys(values))
+
+
+def joined(found: Sequence[Identifier]) -> tuple[Identifier, ...]:
+    """Identifiers without those that only say less than another one of the same value.
+
+    Those with the fullest issuers go first, so that the result does not hang on which is met first.
+    """
+    ranked = sorted(range(len(found)), key=lambda at: (_gaps(found[at].issuer), at))
+    kept: list[int] = []
+    for at in ranked:
+        if not any(_same(found[at], found[other]) for other in kept):
+            kept.append(at)
+    return tuple(found[at] for at in sorted(kept))
+
+
+def _gaps(issuer: Issuer) -> int:
+    return (not issuer.local) + (not issuer.universal)
+
+
+def _same(one: Identifier, other: Identifier) -> bool:
+    pairs = ((one.issuer.local, other.issuer.local), (one.issuer.universal, other.issuer.universal))
+    return one.value == other.value and all(not a or not b or a == b for a, b in pairs)

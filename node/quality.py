@@ -29,11 +29,8 @@ def _moments(study: Study) -> Iterator[tuple[str, str, Moment]]:
 
 def _illegal(study: Study, part: str, legal: Callable[[Moment], bool]) -> Iterator[_Hit]:
     counts: dict[tuple[str, str], int] = {}
-    verdicts: dict[Moment, bool] = {}
     for of, uid, moment in _moments(study):
-        if moment not in verdicts:
-            verdicts[moment] = legal(moment)
-        if not verdicts[moment]:
+        if not legal(moment):
             counts[of + part, uid] = counts.get((of + part, uid), 0) + 1
     for (keyword, uid), instances in counts.items():
         yield keyword, uid, instances

@@ -10,6 +10,9 @@ from typing import BinaryIO, Final
 
 from node import header
 from node.errors import ConfigError, DataSetError
+from node.index.engine import Engine
+from node.index.rebuild import published, restore_versions
+from node.index.writer import IndexWriter
 from node.logs import get_logger
 from node.model import ObjectKey, Received, Rejection
 from node.objects import filemeta
@@ -99,4 +102,13 @@ def hand_over(
         if count % 1_000 == 0:
             wait_until_current()
     wait_until_current()
+    return count
+
+
+def rebuild(objects: FileObjects, writer: IndexWriter, engine: Engine, events_path: Path) -> int:
+    """Index every stored object, then recall what was published; returns how many objects."""
+    versions = published(engine, events_path)
+    count = hand_over(stored_objects(objects), writer.put, writer.wait_until_current)
+    restored = restore_versions(engine, versions)
+    _log.info("reindexed", objects=count, studies=restored)
     return count

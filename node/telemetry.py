@@ -33,7 +33,12 @@ class Telemetry:
         self._metrics.association(result)
         level = _log.warning if result in _NOTABLE else _log.info
         level(
-            "association_ended", calling_ae=calling_ae, address=address, result=result, why=why, objects=objects
+            "association_ended",
+            calling_ae=calling_ae,
+            address=address,
+            result=result,
+            why=why,
+            objects=objects,
         )
 
     def failed(self, address: str, error: BaseException) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import calendar
 import re
 from collections.abc import Iterable
-from dataclasses import astuple
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from node.model import Moment
@@ -57,6 +57,7 @@ _INTEGER = re.compile(r"[+-]?[0-9]{1,32}(?:\.0*)?\Z")
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?\Z")
 
 
+@lru_cache(maxsize=1024)  # a study has few dates and many instances
 def parse_date(raw: str) -> Date | None:
     """DA, the retired ``YYYY.MM.DD``, and the partial dates of a DT. A day that no calendar has is None."""
     raw = raw.strip()
@@ -77,7 +78,7 @@ def parse_time(raw: str) -> Time | None:
     found = _TIME.match(raw) or _COLONS.match(raw)
     if not found:
         return None
-    hour, minute, second = (int(part or 0) for part in found.groups()[:3])
+    hour, minute, second = int(found[1]), int(found[2] or 0), int(found[3] or 0)
     if hour > 23 or minute > 59 or second > 60:
         return None
     return Time(hour, minute, second, found[4] or "")
@@ -165,7 +166,12 @@ def moment_key(moment: Moment) -> tuple[int, int, str] | None:
 
 def earliest(moments: Iterable[Moment]) -> Moment | None:
     """The first of ``moments`` in time, the same whatever their order; None when none is a date."""
-    keyed = [(key, moment) for moment in set(moments) if (key := moment_key(moment)) is not None]
-    if not keyed:
-        return None
-    return min(keyed, key=lambda pair: (pair[0], astuple(pair[1])))[1]
+    keyed = [
+        (key, _spelling(moment), moment) for moment in moments if (key := moment_key(moment)) is not None
+    ]
+    return min(keyed, key=lambda one: one[:2])[2] if keyed else None
+
+
+def _spelling(moment: Moment) -> tuple[str, ...]:
+    """Decides between two spellings of one moment."""
+    return moment.datetime, moment.date, moment.time, moment.offset, moment.timezone

@@ -14,6 +14,7 @@ import pytest
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from node import settings
+from node.completion import QuietRule
 from node.config import MASK, Config, effective, key_paths, load, plain
 from node.errors import ConfigError
 from node.fhir.options import FhirOptions
@@ -275,8 +276,8 @@ def test_illegal_topics(topic: str) -> None:
         ("NODE_DICOM__PROT", "NODE_DICOM__PROT: unknown variable, did you mean NODE_DICOM__PORT?"),
         ("NODE_DICOM_PORT", "NODE_DICOM_PORT: unknown variable, did you mean NODE_DICOM__PORT?"),
         (
-            "NODE_ENV",
-            "NODE_ENV: unknown variable; every variable that begins with NODE_ must be a key",
+            "NODE_EXTRA_CA_CERTS",
+            "NODE_EXTRA_CA_CERTS: unknown variable; every variable that begins with NODE_ must be a key",
         ),
     ],
 )
@@ -396,6 +397,20 @@ def test_fhir_keys_and_defaults_are_those_of_the_options() -> None:
 def test_kafka_keys_and_defaults_are_those_of_the_options() -> None:
     assert KafkaOptions(**plain(settings.Kafka())) == KafkaOptions()
     assert set(settings.Kafka.model_fields) == {field.name for field in fields(KafkaOptions)}
+
+
+def test_rules_become_the_rules_of_completion() -> None:
+    rule = settings.CompletionRule(modality="US", quiet_seconds=300)
+    assert QuietRule(**plain(rule)) == QuietRule(quiet_seconds=300, modality="US")
+    assert set(settings.CompletionRule.model_fields) == {field.name for field in fields(QuietRule)}
+
+
+def test_peers_are_found_by_title_and_address() -> None:
+    entry = {"ae_title": "CT?", "address": "10.0.0.0/8", "services": ["find"], "timezone": "Asia/Tokyo"}
+    peers = load(None, {"NODE_PEERS": json.dumps([entry])}).known_peers
+    found = peers.find("CT1", "10.1.2.3")
+    assert (found.services, found.timezone, found.charset) == ({"find"}, "Asia/Tokyo", None)
+    assert peers.find("CT1", "11.1.2.3").services == {"echo", "store"}
 
 
 def test_plain_reveals_secrets_and_empties() -> None:

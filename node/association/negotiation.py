@@ -189,7 +189,7 @@ def _supported(proposed: PresentationContext) -> list[PresentationContext]:
     """What pynetdicom may accept of one context: a storage class in whatever transfer syntax the sender names
     first, because the bytes are kept as sent."""
     abstract = str(proposed.abstract_syntax)
-    if abstract == VERIFICATION or abstract in find.SOP_CLASSES:
+    if abstract == VERIFICATION or abstract in find.MODELS:
         return [_context(abstract, _MESSAGE_SYNTAXES)]
     if is_storage(abstract):
         legal = [str(uid) for uid in proposed.transfer_syntax if _LEGAL_UID.fullmatch(str(uid))]

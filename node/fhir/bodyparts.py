@@ -1,5 +1,5 @@
 """Body Part Examined (0018,0015) -> SNOMED CT. Source: DICOM PS3.16 Annex L, edition 2025b, with CID 4's
-newer code for the thorax. Terms without a SNOMED CT code are not listed. Key: the term without blanks and signs."""
+newer code for the thorax. Terms without a SNOMED CT code are not listed. Keys have no blanks and signs."""
 
 from __future__ import annotations
 

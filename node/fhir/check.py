@@ -2,8 +2,8 @@
 
 Two passes. fhir.resources validates structure, cardinality and types; nothing is ever serialised through it,
 because it rewrites fractions and offsets. The walk then looks for what it lets through: required bindings,
-control characters, empty values, numbers as strings, ids over 64 characters, wrong reference targets, contained
-resources that nobody refers to, counts that do not match.
+control characters, empty values, numbers as strings, ids over 64 characters, wrong reference targets,
+contained resources that nobody refers to, counts that do not match.
 
 Cost: instances of a series come out of one rule, so fhir.resources sees the first, the last, and one of each
 shape (members and SOP class) of a series; the walk sees every one.
@@ -64,7 +64,7 @@ R5: Final = Rules(
         "ImagingStudy.text.status": frozenset({"generated", "extensions", "additional", "empty"}),
         "ImagingStudy.identifier.use": _IDENTIFIER_USE,
         "ImagingStudy.subject.identifier.use": _IDENTIFIER_USE,
-        "Endpoint.status": frozenset({"active", "limited", "suspended", "error", "off", "entered-in-error"}),
+        "Endpoint.status": frozenset({"active", "suspended", "error", "off", "entered-in-error"}),
         "Device.identifier.use": _IDENTIFIER_USE,
         "Device.name.type": frozenset({"registered-name", "user-friendly-name", "patient-reported-name"}),
     },
@@ -113,7 +113,7 @@ RULES: Final[dict[str, Rules]] = {"r5": R5}
 
 
 def check(profile: str, resource: Mapping[str, Any]) -> None:
-    """Raises ResourceInvalid, naming the elements and the reasons but no values, unless ``resource`` is valid.
+    """Raises ResourceInvalid, naming elements and reasons but no values, unless ``resource`` is valid.
 
     ``profile`` is a key of ``RULES``; KeyError for another.
     """
@@ -202,7 +202,7 @@ def _counts(resource: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _contained(rules: Rules, resource: Mapping[str, Any]) -> Iterator[str]:
-    """Contained resources have ids of their own, do not nest, and are all referred to (dom-2, dom-3, dom-4)."""
+    """Contained resources have ids of their own, do not nest, and are all referred to (dom-2 to dom-4)."""
     types: dict[str, str] = {}
     for at, one in enumerate(resource.get("contained", ())):
         where = f"ImagingStudy.contained[{at}]"

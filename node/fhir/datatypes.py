@@ -128,7 +128,7 @@ def _zone_offset(name: str, date: tuple[int, int, int], time: Time) -> int | Non
 
 
 def name_components(raw: str) -> tuple[list[str], ...]:
-    """The component groups of a PN (PS3.5 6.2.1): alphabetic, ideographic, phonetic, each family to suffix."""
+    """The component groups of a PN (PS3.5 6.2.1): alphabetic, ideographic, phonetic, five each."""
     groups = []
     for group in raw.split("=")[:3]:
         found = [string(component) or "" for component in group.split("^")[:5]]
@@ -159,7 +159,7 @@ def human_name(raw: str) -> Json | None:
 
 
 def issuer_system(issuer: Issuer, options: FhirOptions, default: str) -> str | None:
-    """Identifier.system of an issuer: its universal id, else its local name by configuration, else ``default``."""
+    """Identifier.system of an issuer: its universal id, else its configured local name, else ``default``."""
     universal = {
         "ISO": lambda: oid(issuer.universal),
         "UUID": lambda: _uuid(issuer.universal),

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Final
 
 DISPLAYS: Final[dict[str, str]] = {
+    "ANN": "Annotation",
     "AR": "Autorefraction",
     "AS": "Angioscopy",
     "ASMT": "Content Assessment Result",

@@ -139,7 +139,8 @@ def _subject(study: Study, options: FhirOptions) -> Json:
         return compact(type="Patient", identifier=known, display=display)
     if options.require_patient_id:
         raise ResourceInvalid(
-            f"ImagingStudy.subject: study {study.uid} has no Patient ID (0010,0020), and fhir.require_patient_id is on"
+            f"ImagingStudy.subject: study {study.uid} has no Patient ID (0010,0020): enter it at the sender, "
+            "or set fhir.require_patient_id = false"
         )
     absent = {"url": DATA_ABSENT, "valueCode": "unknown"}
     return {"extension": [absent], "type": "Patient", "display": display or "unknown"}
@@ -179,11 +180,8 @@ def _based_on(study: Study, options: FhirOptions) -> list[Json]:
     if not any(known):
         ids = [study.procedure_id, *(one.procedure_id for one in study.requests)]
         known = [identifier(Identifier(value), options, "FILL") for value in ids]
-    return [
-        one
-        for item in distinct([found for found in known if found])
-        if (one := reference("ServiceRequest", item))
-    ]
+    requests = (reference("ServiceRequest", one) for one in known)
+    return distinct([one for one in requests if one])
 
 
 def _procedure_text(study: Study) -> str | None:

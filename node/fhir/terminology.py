@@ -22,7 +22,7 @@ from node.fhir.sopclasses import MODALITIES
 from node.model import BodyPart, Code, Series
 
 try:
-    # pydicom keeps PS3.16's table of retired SNOMED-RT codes in a private module; without it they stay as sent.
+    # PS3.16's table of retired SNOMED-RT codes, in a private module of pydicom: without it they stay as sent.
     from pydicom.sr._snomed_dict import mapping as _snomed
 
     _SRT_TO_SCT: dict[str, str] = _snomed["SRT"]
@@ -155,11 +155,10 @@ def laterality(values: Sequence[str]) -> Json | None:
 
 
 @lru_cache(maxsize=1024)
-def _sop_class_name(uid: str) -> str | None:
-    name = UID(uid).name
-    return name if name and name != uid else None
-
-
 def sop_class(uid: str) -> Json:
-    """Coding of a SOP class; the display is its registered name, private classes have none."""
-    return compact(system=RFC3986, code=f"urn:oid:{uid}", display=_sop_class_name(uid))
+    """Coding of a SOP class; the display is its registered name, private classes have none.
+
+    One dict for all instances of a class: thousands of them share it, nobody changes it.
+    """
+    name = UID(uid).name
+    return compact(system=RFC3986, code=f"urn:oid:{uid}", display=name if name != uid else None)

@@ -101,9 +101,14 @@ def _name(column: sa.ColumnElement[str]) -> Narrow:
 
 
 def _date(column: sa.ColumnElement[str]) -> Narrow:
+    """The column holds dates as they were sent: YYYYMMDD, or ACR-NEMA's YYYY.MM.DD and its relatives."""
+
     def one(value: str) -> Clause | None:
         found = date_interval(value)
-        return None if found is None else column.between(found.low, found.high)
+        if found is None:
+            return None
+        spellings = [[sep.join((end[:4], end[4:6], end[6:])) for end in found] for sep in ("", ".", "-", "/")]
+        return sa.or_(*(column.between(low, high) for low, high in spellings))
 
     return _any_of(one)
 
@@ -225,7 +230,7 @@ class Search:
         order = (
             (study.c.patient_id, study.c.patient_issuer, study.c.patient_name_key, study.c.uid)
             if plan.level == "PATIENT"
-            else (study.c.study_date.desc(), study.c.uid.desc())
+            else (sa.func.replace(study.c.study_date, ".", "").desc(), study.c.uid.desc())
         )
         narrowing = _narrowed(STUDY_NARROWING, plan.query)
         with self._engine.read() as connection:

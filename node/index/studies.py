@@ -57,7 +57,7 @@ class Studies:
         """Studies whose deadline has come, the longest overdue first."""
         query = sa.select(_STUDY).where(_STUDY.c.deadline <= now).order_by(_STUDY.c.deadline).limit(limit)
         with self._engine.read() as connection:
-            return [rows.state_of(row) for row in connection.execute(query).mappings()]
+            return [rows.state_of(dict(row)) for row in connection.execute(query).mappings()]
 
     def state(self, uid: str) -> StudyState:
         """Raises ``StudyNotFound``."""
@@ -112,7 +112,7 @@ class Studies:
             )
 
     def publish(
-        self, study: StudyState, reason: Reason, now: float, wall: float, publication: Publication
+        self, study: StudyState, reason: Reason, wall: float, publication: Publication
     ) -> bool:
         """State change and outbox rows, one transaction; False when the study changed since it was read."""
         with self._engine.write() as connection:
@@ -250,7 +250,7 @@ def _state(connection: sa.Connection, uid: str) -> StudyState:
     found = connection.execute(sa.select(_STUDY).where(_STUDY.c.uid == uid)).mappings().first()
     if found is None:
         raise StudyNotFound(f"no study {uid}")
-    return rows.state_of(found)
+    return rows.state_of(dict(found))
 
 
 def _release_quarantine(connection: sa.Connection, uid: str, wall: float) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from node.errors import PublishUnavailable
@@ -28,6 +28,30 @@ class PartlyPublished(PublishUnavailable):
         super().__init__(what)
         self.outcomes = list(outcomes)
         self.topics = frozenset(topics)
+
+
+@dataclass(slots=True)
+class Batch:
+    """What became of the events handed to one ``publish`` so far, for publishers that take several steps.
+
+    ``left`` are those without an outcome, ``ready`` those of them whose topic can be written now.
+    """
+
+    events: Sequence[Event]
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
+    waiting: dict[str, str] = field(default_factory=dict)  # topic -> why it can't be written now
+
+    def settle(self, event: Event, refused: str | None = None) -> None:
+        self.outcomes[id(event)] = Outcome(event, refused)
+
+    def left(self) -> list[Event]:
+        return [event for event in self.events if id(event) not in self.outcomes]
+
+    def ready(self) -> list[Event]:
+        return [event for event in self.left() if event.topic not in self.waiting]
+
+    def delivered(self) -> list[str]:
+        return [outcome.event.id for outcome in self.outcomes.values() if outcome.refused is None]
 
 
 class Publisher(Protocol):

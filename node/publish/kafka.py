@@ -1,7 +1,11 @@
-"""The Kafka sink: CloudEvents in binary mode, an idempotent producer with acks=all; the one user of aiokafka.
+"""The Kafka sink: CloudEvents in binary mode, idempotent with acks=all; the one user of aiokafka.
 
 Each study's events are sent one after the other, all studies of a batch at once. That keeps the order within
 a study whatever the broker refuses, because no later event of the study is in flight with an earlier one.
+
+Exactly once: a batch is one transaction, which also writes the ids of its events to the node's own cursor
+topic. The relay marks a batch before it hands over the next one, so after a crash only the last batch is in
+doubt, and the last committed cursor record settles that doubt.
 
 What aiokafka 0.14 makes necessary:
 
@@ -17,26 +21,28 @@ from __future__ import annotations
 
 import asyncio
 import re
-import ssl
+import uuid
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import aiokafka.errors as kafka_errors  # type: ignore[import-untyped]
-import structlog
-from aiokafka import AIOKafkaProducer
+import orjson
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic  # type: ignore[import-untyped]
 from aiokafka.helpers import create_ssl_context  # type: ignore[import-untyped]
 
-from node.errors import ConfigError, PublishUnavailable
+from node.errors import PublishUnavailable
 from node.model import Event
-from node.publish.base import Outcome, PartlyPublished
+from node.publish.base import Batch, Outcome, PartlyPublished
+from node.publish.bindings import headers
+from node.publish.kafka_options import KafkaOptions
 
-_log = structlog.get_logger(__name__)
+__all__ = ["KafkaOptions", "KafkaPublisher"]
 
-_PROTOCOLS: Final = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
-_MECHANISMS: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
-_COMPRESSIONS: Final = ("none", "gzip", "lz4", "zstd")
+# IllegalOperation is what sends get after another one of their transaction has failed.
+_FAILURES: Final = (kafka_errors.KafkaError, kafka_errors.IllegalOperation)
 
 # Errors about the event or its topic that no repetition mends (Kafka protocol, error codes). Every other
 # error is the broker's or the network's state, and the event waits.
@@ -62,89 +68,46 @@ _TOPIC_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class KafkaOptions:
-    """[events.kafka], under the names that Kafka clients use; sizes in bytes. Raises ``ConfigError``."""
+class _Doubt:
+    """A transaction whose commit was asked for and not confirmed."""
 
-    bootstrap_servers: str = "localhost:9092"
-    security_protocol: str = "PLAINTEXT"
-    sasl_mechanism: str = "PLAIN"
-    sasl_username: str | None = None
-    sasl_password: str | None = field(default=None, repr=False)
-    ssl_cafile: str | None = None
-    ssl_certfile: str | None = None
-    ssl_keyfile: str | None = None
-    ssl_password: str | None = field(default=None, repr=False)
-    compression: str = "lz4"
-    client_id: str = "dicom-fhir-node"
-    transactional_id: str | None = None
-    exactly_once: bool = True
-    # The broker's own message.max.bytes decides: it applies after compression, this one before.
-    max_request_size: int = 16 * 1024 * 1024
-    request_timeout_seconds: float = 30.0
-
-    def __post_init__(self) -> None:
-        allowed = {
-            "security_protocol": _PROTOCOLS,
-            "sasl_mechanism": _MECHANISMS,
-            "compression": _COMPRESSIONS,
-        }
-        problems = [
-            f"events.kafka.{key}: {getattr(self, key)!r} is none of {', '.join(values)}"
-            for key, values in allowed.items()
-            if getattr(self, key) not in values
-        ]
-        if self.security_protocol.startswith("SASL") and not (self.sasl_username and self.sasl_password):
-            problems.append(
-                "events.kafka.sasl_username, sasl_password: needed with " + self.security_protocol
-            )
-        if problems:
-            raise ConfigError(problems)
-
-
-@dataclass(slots=True)
-class _Batch:
-    """What became of the events handed to one ``publish``; ``left`` are those without an outcome yet."""
-
-    events: Sequence[Event]
-    outcomes: dict[int, Outcome] = field(default_factory=dict)
-    waiting: dict[str, str] = field(default_factory=dict)  # topic -> why it can't be written now
-
-    def settle(self, event: Event, refused: str | None = None) -> None:
-        self.outcomes[id(event)] = Outcome(event, refused)
-
-    def left(self) -> list[Event]:
-        return [event for event in self.events if id(event) not in self.outcomes]
+    transaction: str
+    seqs: frozenset[int]
 
 
 class KafkaPublisher:
-    """Writes to the topics that the events name; key and partition follow the Study Instance UID."""
+    """Writes to the topics that the events name; key and partition follow the Study Instance UID.
+
+    Consumers have to read with isolation.level=read_committed when ``exactly_once`` is on.
+    """
 
     def __init__(self, options: KafkaOptions) -> None:
         self._options = options
+        self._cursor = _Cursor(options) if options.transactions else None
         self._producer: Any = None
-        self._in_flight = 0
         self._broken = False
+        self._under_way = False  # sends or a commit that have not ended
+        self._doubt: _Doubt | None = None
+        self._known_out: set[int] = set()  # seqs whose doubtful transaction turned out to be committed
 
     async def start(self) -> None:
-        if self._options.exactly_once:
-            _log.warning(
-                "kafka_exactly_once_not_available",
-                error="this version publishes idempotently, at least once, with the same id",
-                hint="set events.kafka.exactly_once = false to say so, or let consumers drop repeated ids",
-            )
-        await self._connected()
+        await self._connect()
 
     async def already_out(self, events: Sequence[Event]) -> set[str]:
-        """Nothing is known: without transactions the log can't tell which of its records are this node's."""
-        return set()
+        """The ids in the last committed transaction; none without transactions, nothing tells then."""
+        if self._cursor is None:
+            return set()
+        _, ids = await self._cursor.read()
+        return ids & {event.id for event in events}
 
     async def publish(self, events: Sequence[Event]) -> list[Outcome]:
-        batch = _Batch(events)
-        await self._connected()
+        batch = Batch(events)
+        await self._connect()
+        self._settle_known(batch)
         await self._look_up_topics(batch)
-        await asyncio.gather(*(self._send_in_order(study, batch) for study in self._studies(batch)))
+        await self._attempt(batch.ready(), batch, alone=False)
         if self._broken:
-            await self._send_one_by_one(batch)
+            await self._one_by_one(batch)
         outcomes = [batch.outcomes[id(event)] for event in events if id(event) in batch.outcomes]
         if len(outcomes) < len(events):
             why = "; ".join(f"topic {topic}: {why}" for topic, why in sorted(batch.waiting.items()))
@@ -153,24 +116,36 @@ class KafkaPublisher:
 
     async def stop(self) -> None:
         producer, self._producer = self._producer, None
-        if producer is None:
-            return
-        if self._in_flight:
-            await _abandon(producer)
-        else:
-            await producer.stop()
-        self._in_flight = 0
+        if producer is not None:
+            if self._under_way or self._broken:
+                await _abandon(producer)
+            else:
+                await producer.stop()
+        self._under_way = False
         self._broken = False
 
-    async def _connected(self) -> Any:
-        """A producer that works; raises ``PublishUnavailable`` at once when no broker answers."""
-        if self._broken:
+    async def _connect(self) -> None:
+        """Have a producer that works; raises ``PublishUnavailable`` at once when no broker answers."""
+        if self._broken or self._under_way:
             await self.stop()
         if self._producer is None:
+            if self._cursor is not None:
+                await self._cursor.create()
+            # With transactions this also ends, one way or the other, what a former producer left open.
             self._producer = await _started(self._options)
-        return self._producer
+        if self._cursor is not None and self._doubt is not None:
+            transaction, _ = await self._cursor.read()
+            if transaction == self._doubt.transaction:
+                self._known_out |= self._doubt.seqs
+            self._doubt = None
 
-    async def _look_up_topics(self, batch: _Batch) -> None:
+    def _settle_known(self, batch: Batch) -> None:
+        for event in batch.left():
+            if event.seq in self._known_out:
+                batch.settle(event)
+                self._known_out.discard(event.seq)
+
+    async def _look_up_topics(self, batch: Batch) -> None:
         topics = sorted({event.topic for event in batch.events})
         reasons = await asyncio.gather(*(self._topic_problem(topic) for topic in topics))
         for topic, (refused, waiting) in zip(topics, reasons, strict=True):
@@ -192,73 +167,174 @@ class KafkaPublisher:
             return None, "not known to the broker: create it, or let the broker create topics"
         except kafka_errors.KafkaError as error:
             reason = _refusal(error)
-            return (reason, None) if reason else (None, str(error))
+            return (reason, None) if reason else (None, _text(error))
         return None, None
 
-    def _studies(self, batch: _Batch) -> list[list[Event]]:
-        studies: dict[str, list[Event]] = defaultdict(list)
-        for event in batch.left():
-            if event.topic not in batch.waiting:
-                studies[event.study].append(event)
-        return list(studies.values())
-
-    async def _send_in_order(self, events: Sequence[Event], batch: _Batch) -> None:
-        for event in events:
-            if self._broken or not await self._sent(event, batch, alone=False):
-                return
-
-    async def _send_one_by_one(self, batch: _Batch) -> None:
+    async def _one_by_one(self, batch: Batch) -> None:
         """What a broken producer left: each event alone, so that a refusal names the one that it is about."""
         for event in batch.left():
-            if event.topic in batch.waiting:
-                continue
             try:
-                await self._connected()
+                await self._connect()
             except PublishUnavailable as error:
                 batch.waiting.update((left.topic, str(error)) for left in batch.left())
                 return
-            await self._sent(event, batch, alone=True)
+            self._settle_known(batch)
+            if event in batch.ready():
+                await self._attempt([event], batch, alone=True)
 
-    async def _sent(self, event: Event, batch: _Batch, alone: bool) -> bool:
-        """Whether the event has its outcome. ``alone``: no other event is in its record batch."""
-        self._in_flight += 1
+    async def _attempt(self, events: Sequence[Event], batch: Batch, alone: bool) -> None:
+        """Send once; an event may be left without outcome. ``alone``: no other event shares its fate."""
+        if not events:
+            return
+        self._under_way = True
+        if self._cursor is None:
+            sent = await self._send_all(events, batch, alone)
+        else:
+            sent = await self._transaction(self._cursor, events, batch, alone)
+        self._under_way = False
+        for event in sent:
+            batch.settle(event)
+
+    async def _transaction(
+        self, cursor: _Cursor, events: Sequence[Event], batch: Batch, alone: bool
+    ) -> list[Event]:
+        """The events that one transaction delivered: all that were not refused, or none."""
+        transaction = uuid.uuid4().hex
+        try:
+            await self._producer.begin_transaction()
+            sent = await self._send_all(events, batch, alone)
+            if self._broken:
+                return []  # the start of the next producer aborts it
+            if sent:
+                ids = [*batch.delivered(), *(event.id for event in sent)]
+                await (await self._producer.send(cursor.topic, **cursor.record(transaction, ids)))
+                self._doubt = _Doubt(transaction, frozenset(event.seq for event in sent))
+            await self._producer.commit_transaction()
+        except _FAILURES as error:
+            self._broken = True
+            if alone:
+                batch.waiting.update((event.topic, _text(error)) for event in events)
+            return []
+        self._doubt = None
+        return sent
+
+    async def _send_all(self, events: Sequence[Event], batch: Batch, alone: bool) -> list[Event]:
+        """The events that were acknowledged."""
+        studies: dict[str, list[Event]] = defaultdict(list)
+        for event in events:
+            studies[event.study].append(event)
+        sent = await asyncio.gather(*(self._send_in_order(study, batch, alone) for study in studies.values()))
+        return [event for study in sent for event in study]
+
+    async def _send_in_order(self, events: Sequence[Event], batch: Batch, alone: bool) -> list[Event]:
+        sent = []
+        for event in events:
+            if self._broken:
+                break
+            error, entered = await self._send(event)
+            if error is None:
+                sent.append(event)
+                continue
+            refusal = _refusal(error)
+            # An event that never entered a record batch is refused for its own sake, and nothing else is
+            # harmed. In a batch it may suffer for a neighbour, and the producer's sequence has a gap.
+            if refusal is not None and (alone or not entered):
+                batch.settle(event, refusal)
+            elif alone:
+                batch.waiting[event.topic] = _text(error)
+            self._broken = self._broken or entered or refusal is None
+        return sent
+
+    async def _send(self, event: Event) -> tuple[Exception | None, bool]:
+        """The error if there is one, and whether the event had entered a record batch."""
+        entered = False
         try:
             acknowledged = await self._producer.send(
                 event.topic, value=event.data, key=event.study.encode(), headers=headers(event)
             )
-        except kafka_errors.KafkaError as error:
-            # Raised before the event entered a record batch: a refusal is about this event for certain, any
-            # other error says that the producer itself has failed.
-            self._in_flight -= 1
-            refusal = _refusal(error) is not None
-            self._broken = self._broken or not refusal
-            return self._settled(event, batch, error, certain=alone or refusal)
-        try:
+            entered = True
             await acknowledged
-        except kafka_errors.KafkaError as error:
-            self._in_flight -= 1
-            self._broken = True
-            return self._settled(event, batch, error, certain=alone)
-        self._in_flight -= 1
-        batch.settle(event)
-        return True
-
-    def _settled(self, event: Event, batch: _Batch, error: Exception, certain: bool) -> bool:
-        reason = _refusal(error)
-        if reason is not None and certain:
-            batch.settle(event, reason)
-            return True
-        if certain:
-            batch.waiting[event.topic] = str(error)
-        return False
+        except _FAILURES as error:
+            return error, entered
+        return None, entered
 
 
-def headers(event: Event) -> list[tuple[str, bytes]]:
-    """CloudEvents Kafka binding 1.0.2, 3.2: every attribute with ``ce_``, but for the content type."""
-    return [
-        ("content-type" if name == "datacontenttype" else f"ce_{name}", str(value).encode())
-        for name, value in event.attributes.items()
-    ]
+class _Cursor:
+    """The node's compacted topic of one partition: what its last committed transaction held."""
+
+    def __init__(self, options: KafkaOptions) -> None:
+        self._options = options
+        self._id = options.transactions or ""
+        self.topic = re.sub(r"[^a-zA-Z0-9._-]", "_", self._id)[:200] + "-cursor"
+
+    def record(self, transaction: str, ids: Sequence[str]) -> dict[str, bytes]:
+        """Key and value of a cursor record."""
+        return {"key": self._id.encode(), "value": orjson.dumps({"transaction": transaction, "ids": ids})}
+
+    async def create(self) -> None:
+        """Make the topic when it is missing, with up to three replicas."""
+        admin = AIOKafkaAdminClient(**_connection(self._options))
+        try:
+            await admin.start()
+            if self.topic in await admin.list_topics():
+                return
+            replicas = min(3, len((await admin.describe_cluster())["brokers"]))
+            settings = {"cleanup.policy": "compact", "segment.bytes": str(16 * 1024 * 1024)}
+            answer = await admin.create_topics([NewTopic(self.topic, 1, replicas, topic_configs=settings)])
+            for _, code, *text in answer.topic_errors:
+                if code not in (0, kafka_errors.TopicAlreadyExistsError.errno):
+                    raise kafka_errors.for_code(code)(*text)
+        except (kafka_errors.KafkaError, TimeoutError) as error:
+            raise self._unavailable(error) from error
+        finally:
+            await admin.close()
+
+    async def read(self) -> tuple[str | None, set[str]]:
+        """The last committed transaction and the ids of its events; (None, empty) before the first one."""
+        consumer = AIOKafkaConsumer(
+            **_connection(self._options),
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+        )
+        try:
+            await consumer.start()
+            partition = TopicPartition(self.topic, 0)
+            consumer.assign([partition])
+            async with asyncio.timeout(self._options.request_timeout_seconds):
+                return await self._last(consumer, partition)
+        except (kafka_errors.KafkaError, TimeoutError) as error:
+            raise self._unavailable(error) from error
+        finally:
+            await consumer.stop()
+
+    async def _last(self, consumer: Any, partition: Any) -> tuple[str | None, set[str]]:
+        begin = (await consumer.beginning_offsets([partition]))[partition]
+        end = (await consumer.end_offsets([partition]))[partition]
+        back, found = 64, None
+        while found is None and end > begin:
+            # Looked for from the end, because compaction is lazy: the topic may still hold every record.
+            start = max(begin, end - back)
+            consumer.seek(partition, start)
+            while await consumer.position(partition) < end:
+                for records in (await consumer.getmany(partition, timeout_ms=200)).values():
+                    for record in records:
+                        found = record.value if record.key == self._id.encode() else found
+            if start == begin:
+                break
+            back *= 16
+        if found is None:
+            return None, set()
+        value = orjson.loads(found)
+        return value["transaction"], set(value["ids"])
+
+    def _unavailable(self, error: Exception) -> PublishUnavailable:
+        where = f"Kafka {self._options.bootstrap_servers}, topic {self.topic}"
+        return PublishUnavailable(f"{where}: {_text(error)}")
+
+
+def _text(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".removesuffix(": ")
 
 
 def _refusal(error: Exception) -> str | None:
@@ -270,15 +346,12 @@ def _refusal(error: Exception) -> str | None:
 
 async def _started(options: KafkaOptions) -> Any:
     where = f"Kafka {options.bootstrap_servers}"
-    try:
-        producer = AIOKafkaProducer(**_arguments(options))
-    except (OSError, ssl.SSLError) as error:
-        raise PublishUnavailable(f"{where}: TLS certificates: {error}") from error
+    producer = AIOKafkaProducer(**_arguments(options))
     try:
         await producer.start()
     except kafka_errors.KafkaError as error:
         await producer.stop()
-        raise PublishUnavailable(f"{where}: {error}") from error
+        raise PublishUnavailable(f"{where}: {_text(error)}") from error
     except BaseException:
         await _abandon(producer)
         raise
@@ -286,28 +359,39 @@ async def _started(options: KafkaOptions) -> Any:
 
 
 def _arguments(options: KafkaOptions) -> dict[str, Any]:
-    encrypted = options.security_protocol in ("SSL", "SASL_SSL")
+    return {
+        **_connection(options),
+        "acks": "all",
+        "enable_idempotence": True,
+        "transactional_id": options.transactions,
+        "compression_type": None if options.compression == "none" else options.compression,
+        "max_request_size": options.max_request_size,
+    }
+
+
+def _connection(options: KafkaOptions) -> dict[str, Any]:
+    """What producer, consumer and admin client share; raises ``PublishUnavailable`` for unusable files."""
+    context = None
+    if options.security_protocol in ("SSL", "SASL_SSL"):
+        try:
+            context = create_ssl_context(
+                cafile=options.ssl_cafile,
+                certfile=options.ssl_certfile,
+                keyfile=options.ssl_keyfile,
+                password=options.ssl_password,
+            )
+        except OSError as error:
+            raise PublishUnavailable(f"events.kafka.ssl_*: {error}") from error
     return {
         "bootstrap_servers": options.bootstrap_servers,
         "client_id": options.client_id,
-        "acks": "all",
-        "enable_idempotence": True,
-        "compression_type": None if options.compression == "none" else options.compression,
-        "max_request_size": options.max_request_size,
         "request_timeout_ms": round(options.request_timeout_seconds * 1000),
         "retry_backoff_ms": _RETRY_MS,
         "security_protocol": options.security_protocol,
         "sasl_mechanism": options.sasl_mechanism,
         "sasl_plain_username": options.sasl_username,
         "sasl_plain_password": options.sasl_password,
-        "ssl_context": create_ssl_context(
-            cafile=options.ssl_cafile,
-            certfile=options.ssl_certfile,
-            keyfile=options.ssl_keyfile,
-            password=options.ssl_password,
-        )
-        if encrypted
-        else None,
+        "ssl_context": context,
     }
 
 

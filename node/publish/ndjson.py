@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Final
 
 import orjson
-import structlog
 
 from node.errors import PublishUnavailable
+from node.logs import get_logger
 from node.model import Event
 from node.publish.base import Outcome
+from node.publish.bindings import structured
 
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 # How far back ``already_out`` looks. More than the relay ever hands over in one batch, which is all that can
 # have been written without being marked.
@@ -166,13 +167,6 @@ class NdjsonPublisher:
 
     def _unavailable(self, error: OSError) -> PublishUnavailable:
         return PublishUnavailable(f"event log {self._path}: {error.strerror or error}")
-
-
-def structured(event: Event) -> bytes | None:
-    """The event as one line, line feed included; None when its resource holds a line break."""
-    if b"\n" in event.data or b"\r" in event.data:
-        return None
-    return orjson.dumps(dict(event.attributes))[:-1] + b',"data":' + event.data + b"}\n"
 
 
 def _id_of(line: bytes) -> str | None:

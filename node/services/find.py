@@ -13,13 +13,11 @@ from node.index.search import KEY_LEVELS, LEVELS, Level, Search
 from node.matching import CONTEXT, vr_of
 from node.services import identifier as identifiers
 from node.services.base import Answer, Context, Operation, Refused
-from node.services.dimse import Command
+from node.services.dimse import CANCELLED, PENDING, SUCCESS, Command
 from node.services.identifier import Key
 
-PENDING: Final = 0xFF00
 PENDING_UNSUPPORTED_KEYS: Final = 0xFF01  # a match, though some optional keys were not looked at
-SUCCESS: Final = 0x0000
-CANCELLED: Final = 0xFE00  # also for an answer cut at the limit: Orthanc does the same
+CUT: Final = CANCELLED  # at the limit, with a comment: Orthanc does the same
 
 # The levels of each information model, highest first (PS3.4 C.6).
 MODELS: Final[Mapping[str, tuple[Level, ...]]] = {
@@ -85,7 +83,7 @@ class FindService:
             self._wait_until_current()
             for sent, record in enumerate(self._search.find(request.level, request.query)):
                 if sent == self._limit > 0:
-                    yield Answer(status, comment=f"query was cut at {sent} answers: narrow it")
+                    yield Answer(CUT, comment=f"query was cut at {sent} answers: narrow it")
                     return
                 keys = self._answer(request, sop_class, record)
                 own_charset = record.get("SpecificCharacterSet", ())

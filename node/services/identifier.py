@@ -108,7 +108,11 @@ _UNREADABLE: Final = (
 
 
 def _inflated(data: bytes) -> bytes:
-    return zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, MAX_BYTES + 1)
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    inflated = inflater.decompress(data, MAX_BYTES + 1)
+    if not inflater.eof and len(inflated) <= MAX_BYTES:
+        raise IdentifierError("identifier ends inside its deflated stream")
+    return inflated
 
 
 def _keys(dataset: Dataset, syntax: UID, terms: Sequence[str], depth: int) -> Iterator[Key]:
@@ -130,6 +134,8 @@ def _values(
     element: DataElement | RawDataElement, vr: str, syntax: UID, terms: Sequence[str], depth: int
 ) -> Values:
     value = element.value
+    if isinstance(element, RawDataElement) and element.length not in (len(value or b""), 0xFFFFFFFF):
+        raise IdentifierError("identifier ends inside a value")
     if vr == "SQ":
         if isinstance(value, bytes) or value is None:
             value = convert_SQ(value or b"", syntax.is_implicit_VR, syntax.is_little_endian)
@@ -219,12 +225,15 @@ def character_set(texts: Iterable[tuple[str, str]], own: Sequence[str]) -> Chara
 
 
 def _survives(text: str, vr: str, chosen: CharacterSet) -> bool:
-    """Encodable character by character first: pydicom's encoder warns, and writes «?», where it is not."""
+    """Character by character first: pydicom's encoder warns, and writes «?», where it can't."""
     if not all(any(_encodes(char, codec) for codec in chosen.codecs) for char in set(text)):
         return False
     with _quiet, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        encoded = chosen.encode(text, vr)
+        warnings.simplefilter("error")
+        try:
+            encoded = chosen.encode(text, vr)
+        except UserWarning:
+            return False
     return charset.decode(encoded, charset.codecs_of(tuple(chosen.terms)), _delimiters(vr)) == text
 
 

@@ -1,4 +1,4 @@
-"""``python -m tests.bench [--quick] [--repeats N] [--json FILE] [--only TEXT]...``: the table of the bench."""
+"""``python -m tests.bench [--quick] [--repeats N] [--json FILE] [--only TEXT]...``: the tables."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def main(argv: list[str]) -> int:
     for load in LOADS:
         for count in ASSOCIATIONS:
             _print(console, load, count, sizes[load.name], receivers, results)
-    for failure in failures:
+    for failure in dict.fromkeys(failures):
         console.print(f"failed: {failure}", markup=False, highlight=False)
     fhir = build_and_check(3000)
     console.print(fhir.line(), highlight=False)
@@ -98,7 +98,7 @@ def _bar(console: Console) -> Progress:
 
 
 def _median(runs: list[Result], field: str) -> float:
-    return statistics.median(getattr(result, field) for result in runs)
+    return float(statistics.median(getattr(result, field) for result in runs))
 
 
 def _print(

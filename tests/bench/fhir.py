@@ -20,7 +20,7 @@ _REPEATS: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Median milliseconds to assemble, build and check a study of ``instances``; None when parts are missing."""
+    """Median milliseconds to assemble, build and check a study of ``instances``; None: parts are missing."""
 
     instances: int
     milliseconds: float | None
@@ -29,7 +29,7 @@ class Outcome:
     def line(self) -> str:
         if self.milliseconds is None:
             return f"FHIR resource of {self.instances} instances: left out, {self.missing}"
-        return f"FHIR resource of {self.instances} instances, assembled, built, checked: {self.milliseconds:.0f} ms"
+        return f"FHIR resource of {self.instances} instances, built and checked: {self.milliseconds:.0f} ms"
 
 
 def build_and_check(instances: int) -> Outcome:
@@ -51,12 +51,13 @@ def build_and_check(instances: int) -> Outcome:
 
 
 def _rows(instances: int) -> tuple[list[HeaderSet], list[InstanceRow]]:
-    headers, rows = [], []
+    headers: list[HeaderSet] = []
+    rows: list[InstanceRow] = []
     for number in range(1, -(-instances // _PER_SERIES) + 1):
         series = f"{_STUDY}.{number}"
         headers.append(HeaderSet(number, series, _shared(number)))
         for place in range(1, min(_PER_SERIES, instances - len(rows)) + 1):
-            own = {
+            own: dict[str, list[str | int]] = {
                 "ImageType": ["ORIGINAL", "PRIMARY", "AXIAL"],
                 "InstanceNumber": [str(place)],
                 "ContentDate": ["20240501"],

@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import psutil
+import psutil  # type: ignore[import-untyped]  # it ships no types
 
 from tests.bench.loads import Load, association_request
-from tests.bench.receivers import Receiver, Running, started
+from tests.bench.receivers import Receiver, started
+from tests.bench.replay import probe
 
 _SAMPLE_SECONDS: Final = 0.02
 _QUIET_SECONDS: Final = 0.2  # work behind the answers is over when no more than two ticks fall into this
@@ -52,10 +53,20 @@ def run(receiver: Receiver, load: Load, data_set: Path, associations: int, each:
     folder = Path(tempfile.mkdtemp(prefix="node-bench-"))
     try:
         with started(receiver, folder) as running, _Watch(running.process.pid) as watch:
+            request = association_request(load, receiver.ae_title)
+            longest = probe(running.host, running.port, request)
             cpu = watch.settled_cpu()
-            answers = _send(receiver, running, load, data_set, associations, each)
+            target = [
+                running.host,
+                str(running.port),
+                request.hex(),
+                str(data_set),
+                load.sop_class,
+                str(each),
+            ]
+            answers = _send(target, longest, associations)
             cpu = watch.settled_cpu() - cpu
-            result = _result(answers, data_set.stat().st_size, cpu, watch.peak)
+            result = _result(answers, data_set.stat().st_size, cpu, watch.peak, longest)
             stored = associations * each - result.refused
             _check_stored(folder / "data", stored * data_set.stat().st_size)
             return result
@@ -64,18 +75,14 @@ def run(receiver: Receiver, load: Load, data_set: Path, associations: int, each:
         os.sync()  # else the next receiver pays for writing back what this one left
 
 
-def _send(
-    receiver: Receiver, running: Running, load: Load, data_set: Path, associations: int, each: int
-) -> list[dict[str, Any]]:
+def _send(target: list[str], longest: int, associations: int) -> list[dict[str, Any]]:
     global _serial
-    request = association_request(load, receiver.ae_title).hex()
     with contextlib.ExitStack() as stack:
         senders = []
         for _ in range(associations):
             _serial += 10**7
-            target = [running.host, str(running.port), request, str(data_set), load.sop_class]
             sender = subprocess.Popen(
-                [sys.executable, "-m", "tests.bench.replay", *target, str(each), str(_serial)],
+                [sys.executable, "-m", "tests.bench.replay", *target, str(_serial), str(longest)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -99,13 +106,14 @@ def _outcome(sender: subprocess.Popen[str]) -> dict[str, Any]:
     try:
         output, errors = sender.communicate(timeout=_RUN_SECONDS)
     except subprocess.TimeoutExpired as error:
+        sender.kill()
         raise RuntimeError(f"not over after {_RUN_SECONDS:g} s") from error
     if sender.returncode != 0:
         raise RuntimeError(f"the sender failed: {errors.strip().splitlines()[-1]}")
     return dict(json.loads(output))
 
 
-def _result(answers: list[dict[str, Any]], size: int, cpu: float, peak: int) -> Result:
+def _result(answers: list[dict[str, Any]], size: int, cpu: float, peak: int, longest: int) -> Result:
     seconds = [second for answer in answers for second in answer["seconds"]]
     elapsed = max(answer["end"] for answer in answers) - min(answer["begin"] for answer in answers)
     success = sum(answer["statuses"].get("0", 0) for answer in answers)
@@ -117,7 +125,7 @@ def _result(answers: list[dict[str, Any]], size: int, cpu: float, peak: int) -> 
         cpu_ms=cpu * 1e3 / len(seconds),
         peak_mb=peak / 1e6,
         refused=len(seconds) - success,
-        pdu=answers[0]["pdu"],
+        pdu=longest,
     )
 
 

@@ -1,4 +1,4 @@
-"""The receivers of the bench: how each is started on a free port with an empty folder, and what it is called."""
+"""The receivers of the bench: how each is started, on a free port with an empty folder."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def started(receiver: Receiver, folder: Path) -> Iterator[Running]:
     with (folder / "log").open("w+") as log:
         process = subprocess.Popen(
             arguments,
-            env={**os.environ, **environment},
+            env=_surroundings() | environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE if receiver.ready else log,
             stderr=log,
@@ -72,6 +72,11 @@ def started(receiver: Receiver, folder: Path) -> Iterator[Running]:
             yield Running(process, port)
         finally:
             _stop(process)
+
+
+def _surroundings() -> dict[str, str]:
+    """The caller's environment without NODE_*: the node would take it for its configuration."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("NODE_")}
 
 
 def _stop(process: subprocess.Popen[str]) -> None:

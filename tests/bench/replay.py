@@ -1,9 +1,11 @@
 """The sender: one process per association, standard library only, replaying bytes that were encoded before.
 
-    python -m tests.bench.replay HOST PORT REQUEST DATASET SOP_CLASS COUNT SERIAL
+    python -m tests.bench.replay HOST PORT REQUEST DATASET SOP_CLASS COUNT SERIAL PDU
 
-Negotiates, cuts the data set into PDUs of the size that the peer announced, prints ``ready``, waits for a
-line on stdin, sends COUNT objects (one ``sendall`` each, UIDs patched in place), prints results as JSON.
+Connects, cuts the data set into PDUs of the size that the peer announces (``probe``), prints ``ready``, waits
+for a line on stdin, negotiates, sends COUNT objects (one ``sendall`` each, UIDs patched in place), prints
+results as JSON. Negotiating belongs to the measured time: a receiver of one process serves one association
+after another, so the second could not have been negotiated before.
 """
 
 from __future__ import annotations
@@ -127,16 +129,40 @@ def status(sock: socket.socket) -> int:
     raise ConnectionError("an answer without a status")
 
 
-def main(argv: list[str]) -> None:
-    host, port, request, path, sop_class, count, serial = argv
-    sock = socket.create_connection((host, int(port)), 60)
+def connect(host: str, port: int) -> socket.socket:
+    """A connection without Nagle's delay; every wait on it ends after two minutes."""
+    sock = socket.create_connection((host, port), 120)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.sendall(bytes.fromhex(request))
+    return sock
+
+
+def negotiate(sock: socket.socket, request: bytes) -> int:
+    """Sends the recorded A-ASSOCIATE-RQ; the maximum PDU length of the answer, ConnectionError if refused."""
+    sock.sendall(request)
     kind, accept = read_pdu(sock)
     if kind != 2:
         raise ConnectionError(f"association not accepted: PDU type {kind} {accept.hex()}")
-    longest = announced(accept)
-    buffer = message(sop_class, Path(path).read_bytes(), longest)
+    return announced(accept)
+
+
+def release(sock: socket.socket) -> None:
+    """A-RELEASE-RQ and its answer."""
+    sock.sendall(b"\x05\0\0\0\0\x04\0\0\0\0")
+    read_pdu(sock)
+
+
+def probe(host: str, port: int, request: bytes) -> int:
+    """The maximum PDU length that the receiver announces, from an association without an object."""
+    with connect(host, port) as sock:
+        longest = negotiate(sock, request)
+        release(sock)
+    return longest
+
+
+def main(argv: list[str]) -> None:
+    host, port, request, path, sop_class, count, serial, longest = argv
+    sock = connect(host, int(port))
+    buffer = message(sop_class, Path(path).read_bytes(), int(longest))
     patcher = Patcher(buffer)
     patcher.patch(STUDY, int(serial))
     patcher.patch(SERIES, int(serial))
@@ -145,6 +171,8 @@ def main(argv: list[str]) -> None:
     seconds: list[float] = []
     statuses: Counter[int] = Counter()
     begin = time.monotonic()
+    if negotiate(sock, bytes.fromhex(request)) != int(longest):
+        raise ConnectionError("the receiver announced another PDU length than before")
     for number in range(int(count)):
         patcher.patch(INSTANCE, int(serial) + number)
         before = time.monotonic()
@@ -152,10 +180,9 @@ def main(argv: list[str]) -> None:
         statuses[status(sock)] += 1
         seconds.append(time.monotonic() - before)
     end = time.monotonic()
-    sock.sendall(b"\x05\0\0\0\0\x04\0\0\0\0")
-    read_pdu(sock)
+    release(sock)
     sock.close()
-    result = {"begin": begin, "end": end, "seconds": seconds, "statuses": statuses, "pdu": longest}
+    result = {"begin": begin, "end": end, "seconds": seconds, "statuses": statuses}
     print(json.dumps(result), flush=True)
 
 

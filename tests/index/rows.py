@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from node.index import schema
 from node.index.engine import Engine
-from node.matching import date_key, name_key
+from node.index.rows import search_columns
 
 Attributes = Mapping[str, Sequence[Any]]
 
@@ -48,13 +48,7 @@ def add_study(
                 last_at=0.0,
                 quiet_seconds=60.0,
                 calling_aes="[]",
-                patient_id=first(attributes, "PatientID"),
-                patient_issuer=first(attributes, "IssuerOfPatientID"),
-                patient_name_key=name_key(first(attributes, "PatientName")),
-                study_date=date_key(first(attributes, "StudyDate")),
-                study_time=first(attributes, "StudyTime"),
-                accession=first(attributes, "AccessionNumber"),
-                study_id=first(attributes, "StudyID"),
+                **search_columns(attributes),
                 modalities="\\".join(modalities),
                 sop_classes=sop_class,
                 attributes=orjson.dumps(next(iter(shared.values()), attributes)),

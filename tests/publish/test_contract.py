@@ -30,7 +30,13 @@ class Sink:
     topic: str
 
 
-@pytest.fixture(params=["ndjson", pytest.param("kafka", marks=pytest.mark.kafka)])
+@pytest.fixture(
+    params=[
+        "ndjson",
+        pytest.param("kafka", marks=pytest.mark.kafka),
+        pytest.param("kafka-exactly-once", marks=pytest.mark.kafka),
+    ]
+)
 def sink(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sink]:
     topic = f"contract-{uuid.uuid4()}"
     if request.param == "ndjson":
@@ -39,7 +45,10 @@ def sink(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sink]:
         return
     broker = request.getfixturevalue("kafka_broker")
     broker.create_topic(topic)
-    options = KafkaOptions(bootstrap_servers=broker.bootstrap, exactly_once=False)
+    once = request.param == "kafka-exactly-once"
+    options = KafkaOptions(
+        bootstrap_servers=broker.bootstrap, exactly_once=once, transactional_id=f"node-{topic}"
+    )
     yield Sink(lambda: KafkaPublisher(options), lambda: _records(broker.read_all(topic)), topic)
 
 

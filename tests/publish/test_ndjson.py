@@ -13,7 +13,8 @@ import pytest
 from node.errors import PublishUnavailable
 from node.model import Event
 from node.publish import ndjson
-from node.publish.ndjson import NdjsonPublisher, structured
+from node.publish.bindings import structured
+from node.publish.ndjson import NdjsonPublisher
 from tests.publish.events import event
 
 

@@ -1,0 +1,103 @@
+"""The operator commands' side of the HTTP API."""
+
+from __future__ import annotations
+
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import orjson
+
+from node.errors import NodeError
+
+_TIMEOUT_SECONDS: Final = 35.0
+_FOLLOW_SECONDS: Final = 1.0
+
+
+class ApiError(NodeError):
+    """The node's HTTP API said no, or can't be reached."""
+
+    hint = "Is the node running? `dicom-fhir-node serve` prints its HTTP address; give it with --url."
+
+    def __init__(self, what: str, hint: str | None = None, status: int = 0) -> None:
+        super().__init__(what)
+        self.http_status = status
+        if hint:
+            self.hint = hint  # type: ignore[misc]  # the API's own hint is the better one
+
+
+class Client:
+    """Speaks to one node at ``url`` (``http://host:port``); ``token`` for commands off loopback."""
+
+    def __init__(self, url: str, token: str = "") -> None:
+        self._url = url.rstrip("/")
+        self._token = token
+
+    def _call(self, method: str, path: str, query: Mapping[str, Any] | None = None, body: Any = None) -> Any:
+        words = {name: value for name, value in (query or {}).items() if value is not None}
+        url = self._url + path + ("?" + urllib.parse.urlencode(words) if words else "")
+        request = urllib.request.Request(url, method=method)
+        if method == "POST":
+            request.data = orjson.dumps(body if body is not None else {})
+            request.add_header("Content-Type", "application/json")
+            if self._token:
+                request.add_header("Authorization", f"Bearer {self._token}")
+        try:
+            with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as response:
+                return orjson.loads(response.read())
+        except urllib.error.HTTPError as error:
+            with error:
+                raise _said(error) from error
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "reason", error)
+            raise ApiError(f"{method} {url}: {reason}") from error
+
+    def studies(self, state: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
+        """Studies, last changed first."""
+        found: list[dict[str, Any]] = self._call("GET", "/api/studies", {"state": state, "limit": limit})[
+            "studies"
+        ]
+        return found
+
+    def study(self, uid: str) -> dict[str, Any]:
+        """One study with its series. Raises ``ApiError`` with ``http_status`` 404 when it is not there."""
+        found: dict[str, Any] = self._call("GET", f"/api/studies/{urllib.parse.quote(uid)}")
+        return found
+
+    def command(self, uid: str, name: str) -> dict[str, Any]:
+        """complete, hold or reopen; returns the study after it."""
+        found: dict[str, Any] = self._call("POST", f"/api/studies/{urllib.parse.quote(uid)}/{name}")
+        return found
+
+    def events(
+        self, study: str | None = None, after: int | None = None, limit: int = 20
+    ) -> tuple[list[Any], int]:
+        """Rows of the event log, and the ``after`` that continues it."""
+        answer = self._call("GET", "/api/events", {"study": study, "after": after, "limit": limit})
+        return answer["events"], answer["after"]
+
+    def follow(self, study: str | None = None, pause: float = _FOLLOW_SECONDS) -> Iterator[Any]:
+        """Events as they are made, from now on; never ends."""
+        _, after = self.events(study, None, 1)
+        while True:
+            found, after = self.events(study, after, 100)
+            yield from found
+            if not found:
+                time.sleep(pause)
+
+    def replay(self, ids: Sequence[str]) -> dict[str, Any]:
+        """Publish events again; ``replayed`` and ``unknown`` ids."""
+        answer: dict[str, Any] = self._call("POST", "/api/events/replay", body={"ids": list(ids)})
+        return answer
+
+
+def _said(error: urllib.error.HTTPError) -> ApiError:
+    """The JSON error of the API, or what else answered there."""
+    try:
+        body = orjson.loads(error.read())
+        return ApiError(str(body["error"]), str(body["hint"]), error.code)
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return ApiError(f"HTTP {error.code} {error.reason}: this is not a node's HTTP API", None, error.code)

@@ -1,0 +1,140 @@
+"""A resource as a CloudEvent 1.0: its id, its attributes, and what becomes of it when it is too large.
+
+Pure: the same study version and resource give the same bytes, so an event that is sent again is the same.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any, Final
+
+import orjson
+
+from node.model import Event, Reason
+
+SPECVERSION: Final = "1.0"
+
+_UNPRINTABLE = re.compile(r"[^ -~]")
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One row of ``[[outputs]]`` with what its profile fixes.
+
+    ``name`` is part of event ids, ``kind`` the type's word (``imagingstudy``), ``fhir_version`` like ``5.0``.
+    """
+
+    name: str
+    profile: str
+    topic: str
+    kind: str
+    fhir_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A study version that was declared complete at ``at`` (seconds since the epoch) because of ``reason``.
+
+    ``instances`` and ``series`` are its counts, ``added`` the instances since the version before, ``senders``
+    the calling AE titles in the order in which they first sent.
+    """
+
+    study: str
+    version: int
+    reason: Reason
+    at: float
+    instances: int
+    series: int
+    added: int
+    senders: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Wrapped:
+    """The event, and the full resource where the event carries it without its instance lists."""
+
+    event: Event
+    full: bytes | None = None
+
+
+def wrap(
+    output: Output,
+    completion: Completion,
+    resource: Mapping[str, Any],
+    *,
+    ae_title: str,
+    max_event_bytes: int,
+    dataref: str,
+) -> Wrapped:
+    """The event of one study version for one output.
+
+    ``dataref`` is the URL of the full resource, in which ``{study}``, ``{output}``, ``{profile}`` and
+    ``{version}`` stand for this event's. A resource of more than ``max_event_bytes`` bytes goes without
+    ``series.instance``; it is not made smaller than that, so a sink may still refuse it.
+    """
+    data = orjson.dumps(resource)
+    attributes = _attributes(output, completion, ae_title)
+    full = None
+    if len(data) > max_event_bytes and has_instances(resource):
+        full = data
+        data = orjson.dumps(without_instances(resource))
+        attributes["dataref"] = dataref.format(
+            study=completion.study, output=output.name, profile=output.profile, version=completion.version
+        )
+        attributes["datasha256"] = sha256(full).hexdigest()
+    event = Event(
+        id=str(attributes["id"]),
+        output=output.name,
+        topic=output.topic,
+        study=completion.study,
+        attributes=attributes,
+        data=data,
+    )
+    return Wrapped(event, full)
+
+
+def event_id(output: str, study: str, version: int) -> str:
+    """The id of a study's event: the same on every redelivery."""
+    return f"{output}/{study}/{version}"
+
+
+def _attributes(output: Output, completion: Completion, ae_title: str) -> dict[str, str | int]:
+    change = "completed" if completion.version == 1 else "amended"
+    return {
+        "specversion": SPECVERSION,
+        "id": event_id(output.name, completion.study, completion.version),
+        "source": f"urn:dicom-fhir-node:{ae_title}",
+        "type": f"org.dicom-fhir-node.{output.kind}.{change}.v1",
+        "subject": completion.study,
+        "time": timestamp(completion.at),
+        "datacontenttype": f"application/fhir+json; fhirVersion={output.fhir_version}",
+        "partitionkey": completion.study,
+        "studyversion": completion.version,
+        "completion": completion.reason,
+        "instances": completion.instances,
+        "seriescount": completion.series,
+        "added": completion.added,
+        "callingae": ",".join(_UNPRINTABLE.sub("", sender).strip() for sender in completion.senders),
+    }
+
+
+def timestamp(at: float) -> str:
+    """RFC 3339 in UTC with microseconds."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def has_instances(resource: Mapping[str, Any]) -> bool:
+    """Whether any series lists its instances."""
+    return any("instance" in series for series in resource.get("series", ()))
+
+
+def without_instances(resource: Mapping[str, Any]) -> dict[str, Any]:
+    """The resource without its ``series.instance`` lists, nothing else changed."""
+    series = [
+        {name: member for name, member in one.items() if name != "instance"} for one in resource["series"]
+    ]
+    return {name: series if name == "series" else member for name, member in resource.items()}

@@ -1,0 +1,186 @@
+"""One version of a study becomes its events: rows -> model -> resources -> outbox, in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import orjson
+
+from node import assemble, envelope
+from node.envelope import Completion, Output
+from node.errors import ResourceInvalid, StudyNotFound
+from node.fhir.options import FhirOptions
+from node.fhir.targets import PROFILES
+from node.index.studies import Publication, Studies, StudyRows
+from node.model import Event, Finding, Reason, Study
+from node.timing import Time
+
+PATIENT_CONFLICT: Final = "patient-conflict"
+NO_PATIENT_ID: Final = "no-patient-id"
+
+# A study that changes each time while it is built is being received: its clock comes again.
+_ATTEMPTS: Final = 3
+
+
+class PublicationObserver(Protocol):
+    """What people want to know of publication."""
+
+    def published(self, study: str, version: int, reason: Reason, quiet: float, events: list[Event]) -> None:
+        """A version is in the outbox, ``quiet`` seconds after its last instance."""
+
+    def unfit(self, event: Event, reason: str) -> None:
+        """A resource did not pass its check: its event is parked."""
+
+    def found_amiss(self, study: str, findings: list[Finding]) -> None:
+        """Values that could not be used as sent, or that disagree."""
+
+    def quarantined(self, reason: str) -> None:
+        """A study is held back."""
+
+    def clock_failed(self, study: str | None, error: BaseException) -> None:
+        """A fault of ours while building a resource."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublicationOptions:
+    """``outputs`` as configured; ``dataref`` gives the URL template of full resources (envelope.wrap)."""
+
+    outputs: Sequence[Output]
+    fhir: FhirOptions
+    ae_title: str
+    max_event_bytes: int
+    dataref: Callable[[], str]
+
+
+class StudyPublisher:
+    """Publishes versions, and builds a study's resource for whoever asks. Safe from any thread."""
+
+    def __init__(
+        self,
+        studies: Studies,
+        options: PublicationOptions,
+        clock: Time,
+        observer: PublicationObserver,
+        wake_relay: Callable[[], None],
+    ) -> None:
+        self._studies = studies
+        self._options = options
+        self._clock = clock
+        self._observer = observer
+        self._wake_relay = wake_relay
+
+    def publish(self, uid: str, reason: Reason) -> bool:
+        """Make the next version's events; False when the study is no longer to be published as it was read.
+
+        Raises ``StudyNotFound``, ``IndexUnavailable``.
+        """
+        for _attempt in range(_ATTEMPTS):
+            rows = self._studies.load(uid)
+            if reason != "forced" and rows.state.state != "open":
+                return False
+            if self._publish(rows, reason):
+                return True
+        return False
+
+    def resource(self, uid: str, profile: str) -> bytes:
+        """The study as it stands, as one output's profile has it. Raises ``StudyNotFound``."""
+        rows = self._studies.load(uid)
+        if not rows.instances:
+            raise StudyNotFound(f"study {uid} has no instances")
+        study = assemble.study(uid, rows.headers, rows.instances)
+        return orjson.dumps(PROFILES[profile].build(study, self._options.fhir))
+
+    def _publish(self, rows: StudyRows, reason: Reason) -> bool:
+        state, wall = rows.state, self._clock.wall()
+        study = self._assembled(rows)
+        if study is not None and reason != "forced":
+            held = self._reason_to_hold(study)
+            if held is not None:
+                if self._studies.quarantine(state, *held, wall):
+                    self._observer.quarantined(held[0])
+                return True
+        completion = Completion(
+            study=state.uid,
+            version=state.version + 1,
+            reason=reason,
+            at=wall,
+            instances=len(rows.instances),
+            series=len({row.series for row in rows.instances}),
+            added=state.added,
+            senders=rows.calling_aes,
+        )
+        publication = self._publication(study, completion)
+        now = self._clock.now()
+        if not self._studies.publish(state, reason, wall, publication):
+            return False
+        self._wake_relay()
+        self._report(study, completion, publication, now - state.last_at)
+        return True
+
+    def _assembled(self, rows: StudyRows) -> Study | None:
+        """The model; None when a fault of ours keeps it from being made: the events are parked then."""
+        try:
+            return assemble.study(rows.state.uid, rows.headers, rows.instances)
+        except Exception as error:  # noqa: BLE001  no study's data may stop the clock
+            self._observer.clock_failed(rows.state.uid, error)
+            return None
+
+    def _reason_to_hold(self, study: Study) -> tuple[str, str] | None:
+        """(reason, detail) when the study must not go out as one patient's resource."""
+        fhir = self._options.fhir
+        if len(study.identities) > 1 and fhir.on_patient_conflict == "quarantine":
+            patients = " and ".join(f"patient {identity.value!r}" for identity in study.identities)
+            return PATIENT_CONFLICT, f"{patients} in one study"
+        if fhir.require_patient_id and not study.patient.id:
+            return NO_PATIENT_ID, "no Patient ID (0010,0020) in any instance (fhir.require_patient_id)"
+        return None
+
+    def _publication(self, study: Study | None, completion: Completion) -> Publication:
+        events: list[Event] = []
+        parked: dict[str, str] = {}
+        full: dict[str, bytes] = {}
+        for output in self._options.outputs:
+            resource, fault = self._resource(study, output)
+            wrapped = envelope.wrap(
+                output,
+                completion,
+                resource,
+                ae_title=self._options.ae_title,
+                max_event_bytes=self._options.max_event_bytes,
+                dataref=self._options.dataref(),
+            )
+            events.append(wrapped.event)
+            if fault is not None:
+                parked[wrapped.event.id] = fault
+            if wrapped.full is not None:
+                full[output.name] = wrapped.full
+        return Publication(events, parked, full)
+
+    def _resource(self, study: Study | None, output: Output) -> tuple[Mapping[str, Any], str | None]:
+        """The resource, and why it can't be published if so."""
+        if study is None:
+            return {}, "the study can't be assembled: see the log"
+        profile = PROFILES[output.profile]
+        resource: Mapping[str, Any] = {}
+        try:
+            resource = profile.build(study, self._options.fhir)
+            profile.check(resource)
+        except ResourceInvalid as error:
+            return resource, str(error)
+        except Exception as error:  # noqa: BLE001  a fault in one target must not hold back the others
+            self._observer.clock_failed(study.uid, error)
+            return resource, f"{type(error).__name__} while building it: see the log"
+        return resource, None
+
+    def _report(
+        self, study: Study | None, completion: Completion, publication: Publication, quiet: float
+    ) -> None:
+        fit = [event for event in publication.events if event.id not in publication.parked]
+        self._observer.published(completion.study, completion.version, completion.reason, quiet, fit)
+        for event in publication.events:
+            if event.id in publication.parked:
+                self._observer.unfit(event, publication.parked[event.id])
+        if study is not None and study.findings:
+            self._observer.found_amiss(completion.study, list(study.findings))

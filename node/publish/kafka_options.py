@@ -1,0 +1,58 @@
+"""How to reach Kafka and what to promise there: the values behind [events.kafka]."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from node.errors import ConfigError
+
+_PROTOCOLS: Final = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+_MECHANISMS: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+_COMPRESSIONS: Final = ("none", "gzip", "lz4", "zstd")
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaOptions:
+    """[events.kafka], under the names that Kafka clients use; sizes in bytes. Raises ``ConfigError``."""
+
+    bootstrap_servers: str = "localhost:9092"
+    security_protocol: str = "PLAINTEXT"
+    sasl_mechanism: str = "PLAIN"
+    sasl_username: str | None = None
+    sasl_password: str | None = field(default=None, repr=False)
+    ssl_cafile: str | None = None
+    ssl_certfile: str | None = None
+    ssl_keyfile: str | None = None
+    ssl_password: str | None = field(default=None, repr=False)
+    compression: str = "lz4"
+    client_id: str = "dicom-fhir-node"
+    # One per node on a cluster: a second node with the same id would fence the first one off.
+    transactional_id: str | None = None
+    exactly_once: bool = True
+    # The broker's own message.max.bytes decides: it applies after compression, this one before.
+    max_request_size: int = 16 * 1024 * 1024
+    request_timeout_seconds: float = 30.0
+
+    def __post_init__(self) -> None:
+        allowed = {
+            "security_protocol": _PROTOCOLS,
+            "sasl_mechanism": _MECHANISMS,
+            "compression": _COMPRESSIONS,
+        }
+        problems = [
+            f"events.kafka.{key}: {getattr(self, key)!r} is none of {', '.join(values)}"
+            for key, values in allowed.items()
+            if getattr(self, key) not in values
+        ]
+        if self.security_protocol.startswith("SASL") and not (self.sasl_username and self.sasl_password):
+            problems.append(
+                "events.kafka.sasl_username, sasl_password: needed with " + self.security_protocol
+            )
+        if problems:
+            raise ConfigError(problems)
+
+    @property
+    def transactions(self) -> str | None:
+        """The transactional id to use, None when events are published idempotently without transactions."""
+        return (self.transactional_id or self.client_id) if self.exactly_once else None

@@ -1,0 +1,145 @@
+"""What the HTTP API answers, from the index: rows become JSON, commands go where they belong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import orjson
+
+from node.completion import Command
+from node.errors import StudyConflict, StudyNotFound
+from node.index.outbox import Outbox, Record
+from node.index.studies import Studies
+from node.model import Reason
+from node.timing import Time
+from node.web.services import Json, WebServices
+
+_TIMES: Final = ("created_at", "first_at", "last_at", "deadline", "completed_at", "at", "released_at")
+# Columns for C-FIND: they identify people, and the lists of studies are for operators
+_HIDDEN: Final = ("patient_id", "patient_issuer", "patient_name_key", "conflict", "revision")
+
+
+class Backend:
+    """Implements ``WebServices`` over the index.
+
+    ``publish(uid, reason)`` completes a study now; ``build(uid, profile)`` makes its resource as it would be
+    published; ``flush`` returns when what was acknowledged is indexed; ``changed``/``replayed`` wake the clock
+    and the relay; ``outputs`` maps profile names to output names.
+    """
+
+    def __init__(
+        self,
+        studies: Studies,
+        outbox: Outbox,
+        clock: Time,
+        max_seconds: float,
+        publish: Callable[[str, Reason], bool],
+        build: Callable[[str, str], bytes],
+        flush: Callable[[], None],
+        changed: Callable[[], None],
+        replayed: Callable[[], None],
+        outputs: Mapping[str, str],
+    ) -> None:
+        self._studies = studies
+        self._outbox = outbox
+        self._clock = clock
+        self._max_seconds = max_seconds
+        self._publish = publish
+        self._build = build
+        self._flush = flush
+        self._changed = changed
+        self._replayed = replayed
+        self._outputs = outputs
+
+    def services(
+        self, metrics: Callable[[str], tuple[bytes, str]], reasons: Callable[[], Mapping[str, str]]
+    ) -> WebServices:
+        """The callables that the web application takes."""
+        return WebServices(
+            studies=self.studies,
+            study=self.study,
+            resource=self.resource,
+            complete=self.complete,
+            hold=lambda uid: self._command(uid, "hold"),
+            reopen=lambda uid: self._command(uid, "reopen"),
+            events=self.events,
+            replay=self.replay,
+            quarantine=self.quarantine,
+            metrics=metrics,
+            reasons=reasons,
+        )
+
+    def studies(self, state: str | None, limit: int, offset: int) -> Sequence[Json]:
+        return [_study(row) for row in self._studies.summaries(state, limit, offset)]
+
+    def study(self, uid: str) -> Json:
+        row, series = self._studies.summary(uid)
+        return {**_study(row), "series": [dict(part) for part in series]}
+
+    def resource(self, uid: str, profile: str, version: int | None) -> bytes:
+        """A published version as it was published; without one (or with none named) the present state."""
+        output = self._outputs.get(profile)
+        if output is None:
+            raise StudyNotFound(f"no output has profile {profile!r}; there are {', '.join(self._outputs)}")
+        full = self._studies.full_resource(uid, output, version) if version is not None else None
+        if full is not None:
+            return full
+        if version is not None:
+            for record in self._outbox.for_study(uid):
+                if record.event.output == output and record.version == version:
+                    return record.event.data
+            raise StudyNotFound(f"study {uid} has no version {version} of output {output}")
+        self._flush()
+        return self._build(uid, profile)
+
+    def complete(self, uid: str) -> Json:
+        """Publish now, whatever the clock thinks, unless there is nothing new to publish."""
+        self._flush()
+        study = self._studies.state(uid)
+        if study.state == "complete":
+            raise StudyConflict(f"can't complete study {uid}: it is complete and published")
+        self._publish(uid, "forced")
+        return self.study(uid)
+
+    def _command(self, uid: str, name: Command) -> Json:
+        self._flush()
+        self._studies.command(uid, name, self._clock.now(), self._max_seconds)
+        self._changed()
+        return self.study(uid)
+
+    def events(self, study: str | None, after: int | None, limit: int, with_data: bool) -> Sequence[Record]:
+        if study is None:
+            return self._outbox.recent(limit, after, with_data)
+        found = [r for r in self._outbox.for_study(study) if after is None or r.event.seq > after]
+        return found[-limit:] if after is None else found[:limit]
+
+    def replay(self, ids: Sequence[str]) -> Sequence[str]:
+        found = self._outbox.replay(ids, self._clock.wall())
+        self._replayed()
+        return found
+
+    def quarantine(self, limit: int, offset: int) -> Sequence[Json]:
+        return [_with_times(row) for row in self._studies.quarantined(limit, offset)]
+
+
+def _study(row: Mapping[str, Any]) -> Json:
+    values = {name: value for name, value in _with_times(row).items() if name not in _HIDDEN}
+    values["calling_aes"] = orjson.loads(row["calling_aes"])
+    values["modalities"] = [value for value in row["modalities"].split("\\") if value]
+    values["sop_classes"] = [value for value in row["sop_classes"].split("\\") if value]
+    values["number_of_series"] = values.pop("series")
+    values["conflicting"] = row["conflict"] is not None
+    return values
+
+
+def _with_times(row: Mapping[str, Any]) -> Json:
+    return {name: _instant(value) if name in _TIMES else value for name, value in row.items()}
+
+
+def _instant(seconds: float | None) -> str | None:
+    """RFC 3339, UTC."""
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,120 @@
+"""The configuration as the values that the parts take: one function a part."""
+
+from __future__ import annotations
+
+import ipaddress
+import ssl
+
+from node.completion import CompletionRules, QuietRule
+from node.config import Config
+from node.envelope import Output
+from node.fhir.options import FhirOptions
+from node.fhir.targets import PROFILES
+from node.index.engine import Engine
+from node.objects.files import FileObjects
+from node.peers import Peer, Peers
+from node.publish import base, kafka, ndjson
+
+
+def peers(config: Config) -> Peers:
+    """[[peers]] and dicom.unknown_peers as values."""
+    return Peers(
+        [
+            Peer(
+                ae_title=peer.ae_title,
+                network=ipaddress.ip_network(peer.address, strict=False) if peer.address else None,
+                services=frozenset(peer.services),
+                timezone=peer.timezone or None,
+                charset=peer.charset or None,
+            )
+            for peer in config.peers
+        ],
+        config.dicom.unknown_peers,
+    )
+
+
+def rules(config: Config) -> CompletionRules:
+    """[completion] as values."""
+    completion = config.completion
+    return CompletionRules(
+        completion.quiet_seconds,
+        completion.max_seconds,
+        [
+            QuietRule(
+                quiet_seconds=rule.quiet_seconds,
+                called_ae=rule.called_ae or None,
+                calling_ae=rule.calling_ae or None,
+                modality=rule.modality or None,
+            )
+            for rule in completion.rules
+        ],
+    )
+
+
+def objects(config: Config) -> FileObjects:
+    """[objects] as a store."""
+    root = config.objects_path
+    durable = config.objects.durability == "fsync"
+    return FileObjects(root, root.parent / "incoming", root.parent / "quarantine", durable)
+
+
+def engine(config: Config) -> Engine:
+    """[index] as an engine."""
+    return Engine(config.index_url, "FULL" if config.objects.durability == "fsync" else "OFF")
+
+
+def sink(config: Config) -> base.Publisher:
+    """[events] as a publisher."""
+    if config.events.sink == "ndjson":
+        return ndjson.NdjsonPublisher(config.events_path)
+    settings = config.events.kafka
+    return kafka.KafkaPublisher(
+        kafka.KafkaOptions(
+            bootstrap_servers=settings.bootstrap_servers,
+            security_protocol=settings.security_protocol,
+            sasl_mechanism=settings.sasl_mechanism,
+            sasl_username=settings.sasl_username or None,
+            sasl_password=settings.sasl_password.get_secret_value() or None,
+            ssl_cafile=settings.ssl_cafile or None,
+            ssl_certfile=settings.ssl_certfile or None,
+            ssl_keyfile=settings.ssl_keyfile or None,
+            ssl_password=settings.ssl_password.get_secret_value() or None,
+            compression=settings.compression,
+            client_id=settings.client_id,
+            transactional_id=settings.transactional_id or None,
+            exactly_once=settings.exactly_once,
+        )
+    )
+
+
+def outputs(config: Config) -> list[Output]:
+    """[[outputs]] with what their profiles fix."""
+    return [
+        Output(
+            name=output.name,
+            profile=output.profile,
+            topic=output.topic,
+            kind=PROFILES[output.profile].kind,
+            fhir_version=PROFILES[output.profile].fhir_version,
+        )
+        for output in config.outputs
+    ]
+
+
+def fhir_options(config: Config) -> FhirOptions:
+    """[fhir] as values: the names are the same."""
+    return FhirOptions(**{name: getattr(config.fhir, name) for name in type(config.fhir).model_fields})
+
+
+def tls(config: Config) -> ssl.SSLContext | None:
+    """[dicom.tls] as a server context: TLS 1.2 and later (BCP 195, PS3.15 B.9), mutual with ``client_ca``."""
+    tls = config.dicom.tls
+    if tls is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(tls.certificate, tls.key, tls.key_password.get_secret_value() or None)
+    if tls.client_ca:
+        context.load_verify_locations(tls.client_ca)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context

@@ -1,0 +1,199 @@
+"""Metrics: the contract's names and labels, bounded label values, both formats, promtool's opinion."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from node import metrics as module
+from node.errors import IndexUnavailable
+from node.metrics import GAUGES, Metrics
+from node.model import Event
+from node.peers import Peer, Peers
+
+# Written down from the contract, not from the code
+CONTRACT = {
+    "associations_active": set(),
+    "associations_total": {"result"},
+    "stores_total": {"calling_ae", "status"},
+    "store_bytes_total": set(),
+    "store_seconds_count": set(),
+    "finds_total": {"level", "status"},
+    "studies_open": set(),
+    "study_quiet_seconds_count": set(),
+    "publish_lag_seconds_count": set(),
+    "events_total": {"output", "type"},
+    "outbox_pending": set(),
+    "outbox_oldest_seconds": set(),
+    "late_instances_total": {"calling_ae"},
+    "duplicates_total": {"kind"},
+    "quarantined_total": {"reason"},
+    "data_quality_total": {"rule"},
+    "objects_bytes_free": set(),
+    "build_info": {"version", "python"},
+}
+EVENT = Event("r5/1.2/1", "r5", "imaging-study", "1.2", {"type": "org.example.completed.v1"}, b"{}")
+
+
+def used(peers: Peers | None = None) -> Metrics:
+    """Metrics after everything has happened once."""
+    metrics = Metrics(
+        peers or Peers([Peer("CT*"), Peer("MR1")], ["echo"]),
+        "1.2.3",
+        {name: lambda number=number: float(number) for number, name in enumerate(GAUGES)},
+    )
+    metrics.association("released")
+    metrics.stored("CT7", 0x0000, 1000, 0.002)
+    metrics.stored("WHO", 0xA700, 500, 0.1)
+    metrics.found("STUDY", 0xFE00)
+    metrics.found("1.2.3.4", 0x0000)
+    metrics.written(EVENT)
+    metrics.delivered(EVENT, 0.02)
+    metrics.parked(EVENT)
+    metrics.study_quiet(61.5)
+    metrics.late_instances("MR1", 3)
+    metrics.duplicate("same")
+    metrics.quarantined("collision")
+    metrics.data_quality("date", 2)
+    return metrics
+
+
+def samples(metrics: Metrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    text = metrics.render()[0].decode()
+    return {
+        (sample.name.removeprefix("dicom_node_"), tuple(sorted(sample.labels.items()))): sample.value
+        for family in parse_text(text)
+        for sample in family.samples
+    }
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float | None:
+    return samples(metrics).get((name, tuple(sorted(labels.items()))))
+
+
+def test_every_metric_of_the_contract_with_its_labels() -> None:
+    labels: dict[str, set[str]] = {}
+    for (name, pairs), _ in samples(used()).items():
+        labels.setdefault(name, set()).update(key for key, _ in pairs)
+    assert {name: labels.get(name) for name in CONTRACT} == CONTRACT
+
+
+def test_stores_count_by_bounded_title_and_status() -> None:
+    metrics = used()
+    assert value(metrics, "stores_total", calling_ae="CT*", status="0x0000") == 1
+    assert value(metrics, "stores_total", calling_ae="other", status="0xA700") == 1
+    assert value(metrics, "store_bytes_total") == 1000
+    assert value(metrics, "store_seconds_count") == 2
+    assert value(metrics, "late_instances_total", calling_ae="MR1") == 3
+
+
+def test_callers_can_not_make_labels() -> None:
+    metrics = used()
+    before = len(samples(metrics))
+    for number in range(3000):
+        metrics.stored(f"X{number}", 0x0000, 1, 0.001)
+        metrics.late_instances(f"X{number}")
+        metrics.found(f"LEVEL{number}", 0x0000)
+    added = set(samples(metrics)) - set(samples(used()))
+    assert len(samples(metrics)) - before == len(added) == 2  # other/0x0000 and late_instances of other
+
+
+def test_find_levels_are_bounded() -> None:
+    metrics = used()
+    assert value(metrics, "finds_total", level="STUDY", status="0xFE00") == 1
+    assert value(metrics, "finds_total", level="other", status="0x0000") == 1
+
+
+def test_events_by_output_and_type() -> None:
+    metrics = used()
+    assert value(metrics, "events_total", output="r5", type="org.example.completed.v1") == 1
+    assert value(metrics, "events_parked_total", output="r5") == 1
+    assert value(metrics, "publish_lag_seconds_sum") == 0.02
+
+
+def test_gauges_are_asked_at_scrape_time() -> None:
+    metrics = Metrics(Peers([], []), "1")
+    assert value(metrics, "outbox_pending") is None
+    waiting = [3]
+    metrics.watch("outbox_pending", lambda: waiting[0])
+    assert value(metrics, "outbox_pending") == 3
+    waiting[0] = 4
+    assert value(metrics, "outbox_pending") == 4
+
+
+def test_a_gauge_that_can_not_be_had_leaves_the_others() -> None:
+    def broken() -> float:
+        raise IndexUnavailable("index: disk I/O error")
+
+    metrics = used()
+    metrics.watch("studies_open", broken)
+    assert value(metrics, "studies_open") is None
+    assert value(metrics, "objects_bytes_free") is not None
+
+
+def test_unknown_gauges_are_refused() -> None:
+    with pytest.raises(KeyError, match="nope"):
+        Metrics(Peers([], []), "1").watch("nope", lambda: 0.0)
+
+
+def test_two_nodes_in_one_process_do_not_meet() -> None:
+    first, second = used(), Metrics(Peers([], []), "1")
+    assert value(first, "duplicates_total", kind="same") == 1
+    assert value(second, "duplicates_total", kind="same") is None
+
+
+def test_text_format_has_no_creation_times() -> None:
+    body, content_type = used().render("text/plain")
+    assert content_type.startswith("text/plain; version=0.0.4")
+    assert b"_created" not in body
+
+
+def test_openmetrics_when_asked_for() -> None:
+    body, content_type = used().render("application/openmetrics-text; version=1.0.0,text/plain;q=0.5")
+    assert content_type.startswith("application/openmetrics-text; version=1.0.0")
+    families = {family.name for family in parse_openmetrics(body.decode())}
+    assert {"dicom_node_stores", "dicom_node_build", "dicom_node_store_seconds"} <= families
+
+
+def test_no_count_is_lost_between_threads() -> None:
+    metrics = Metrics(Peers([], []), "1")
+
+    def work() -> None:
+        for _ in range(2000):
+            metrics.stored("A", 0x0000, 10, 0.001)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert value(metrics, "stores_total", calling_ae="other", status="0x0000") == 8000
+    assert value(metrics, "store_bytes_total") == 80000
+    assert value(metrics, "store_seconds_count") == 8000
+
+
+@pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="promtool (Debian package prometheus) is missing"
+)
+def test_promtool_finds_nothing_to_complain_about() -> None:
+    body, _ = used().render()
+    checked = subprocess.run(["promtool", "check", "metrics"], input=body, capture_output=True, check=False)
+    assert (checked.returncode, checked.stdout + checked.stderr) == (0, b"")
+
+
+def test_buckets_rise() -> None:
+    for row in module.HISTOGRAMS.values():
+        assert list(row.buckets) == sorted(set(row.buckets))
+
+
+def test_nobody_else_imports_the_client() -> None:
+    package = Path(sys.modules["node"].__file__ or "").parent
+    users = {path.name for path in package.rglob("*.py") if "prometheus_client" in path.read_text("utf-8")}
+    assert users == {"metrics.py"}

@@ -1,0 +1,95 @@
+"""uvicorn in our loop: a real socket, port 0, an ordered stop."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import threading
+from typing import Any
+
+import httpx
+import pytest
+
+from node.errors import ConfigError
+from node.web.app import create_app
+from node.web.server import serve_http
+from tests.web.node_double import STUDY, NodeDouble
+
+
+def test_a_request_over_a_real_socket() -> None:
+    async def run() -> None:
+        handlers = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+        server = await serve_http(create_app(NodeDouble().services()), "127.0.0.1", 0)
+        host, port = server.address
+        assert (host, port > 0) == ("127.0.0.1", True)
+        assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == handlers
+        async with httpx.AsyncClient(base_url=f"http://{host}:{port}") as client:
+            answer = await client.get(f"/api/studies/{STUDY}")
+            assert answer.json()["uid"] == STUDY
+            assert "server" not in answer.headers
+            assert len(answer.headers.get_list("date")) == 1
+            assert (await client.post(f"/api/studies/{STUDY}/hold")).status_code == 200
+        await server.stop()
+        with pytest.raises(ConnectionRefusedError), socket.create_connection((host, port), timeout=5):
+            pass
+
+    asyncio.run(run())
+
+
+def test_a_stop_lets_open_requests_end() -> None:
+    started, release = threading.Event(), threading.Event()
+
+    def slow(uid: str) -> dict[str, Any]:
+        started.set()
+        release.wait(20)
+        return {"uid": uid}
+
+    async def run() -> None:
+        server = await serve_http(create_app(NodeDouble().services(study=slow)), "127.0.0.1", 0)
+        async with httpx.AsyncClient(base_url="http://{}:{}".format(*server.address)) as client:
+            answer = asyncio.create_task(client.get(f"/api/studies/{STUDY}"))
+            await asyncio.to_thread(started.wait, 20)
+            stop = asyncio.create_task(server.stop())
+            await asyncio.wait({stop}, timeout=0.01)
+            assert not stop.done()
+            release.set()
+            assert (await answer).status_code == 200
+            await asyncio.wait_for(stop, 20)
+
+    asyncio.run(run())
+
+
+def test_a_port_that_is_taken_is_named() -> None:
+    async def run() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            with pytest.raises(ConfigError, match=f"127.0.0.1:{port} can't be listened on"):
+                await serve_http(create_app(NodeDouble().services()), "127.0.0.1", port)
+
+    asyncio.run(run())
+
+
+def test_an_idle_server_does_not_wake_up() -> None:
+    """uvicorn's own main loop ticks ten times a second; ours waits."""
+
+    async def run() -> None:
+        server = await serve_http(create_app(NodeDouble().services()), "127.0.0.1", 0)
+        loop: Any = asyncio.get_running_loop()
+        await asyncio.sleep(0)  # let what the start left over run
+        assert loop._scheduled == []
+        await server.stop()
+
+    asyncio.run(run())
+
+
+def test_two_servers_side_by_side() -> None:
+    async def run() -> None:
+        servers = [
+            await serve_http(create_app(NodeDouble().services()), host, 0)
+            for host in ("127.0.0.1", "localhost")
+        ]
+        assert servers[0].address[1] != servers[1].address[1]
+        await asyncio.gather(*(server.stop() for server in servers))
+
+    asyncio.run(run())
