@@ -22,20 +22,17 @@ from pydantic_settings import (
 
 from node import settings
 from node.errors import ConfigError
-from node.peers import Peers
 
 PREFIX: Final = "NODE_"
 # Node.js has the same prefix (its manual, "Environment variables"; and what its images and tools set): machines
 # and build systems set these for it, and none of them can be meant for a key here.
-OF_NODE_JS: Final = frozenset(
-    PREFIX + name
-    for name in (
-        "AUTH_TOKEN COMPILE_CACHE DEBUG DEBUG_NATIVE DISABLE_COLORS DISABLE_COMPILE_CACHE ENV EXTRA_CA_CERTS HOME "
-        "ICU_DATA MODULES NO_WARNINGS OPTIONS PATH PENDING_DEPRECATION PRESERVE_SYMLINKS PRESERVE_SYMLINKS_MAIN "
-        "REDIRECT_WARNINGS REPL_EXTERNAL_MODULE REPL_HISTORY SKIP_PLATFORM_CHECK TEST_CONTEXT TLS_REJECT_UNAUTHORIZED "
-        "USE_ENV_PROXY USE_SYSTEM_CA V8_COVERAGE VERSION"
-    ).split()
+_NODE_JS: Final = (
+    "AUTH_TOKEN COMPILE_CACHE DEBUG DEBUG_NATIVE DISABLE_COLORS DISABLE_COMPILE_CACHE ENV EXTRA_CA_CERTS HOME "
+    "ICU_DATA MODULES NO_WARNINGS OPTIONS PATH PENDING_DEPRECATION PRESERVE_SYMLINKS PRESERVE_SYMLINKS_MAIN "
+    "REDIRECT_WARNINGS REPL_EXTERNAL_MODULE REPL_HISTORY SKIP_PLATFORM_CHECK TEST_CONTEXT "
+    "TLS_REJECT_UNAUTHORIZED USE_ENV_PROXY USE_SYSTEM_CA V8_COVERAGE VERSION"
 )
+OF_NODE_JS: Final = frozenset(PREFIX + name for name in _NODE_JS.split())
 MASK: Final = "********"
 _CONTAINER_ERRORS: Final = frozenset(("tuple_type", "list_type", "dict_type", "model_type"))
 
@@ -82,11 +79,6 @@ class Config(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """``Config(...)`` by itself looks at nothing outside; ``load`` names its sources."""
         return (init_settings,)
-
-    @property
-    def known_peers(self) -> Peers:
-        """Who may call, and what callers without an entry may do."""
-        return Peers([table.peer() for table in self.peers], self.dicom.unknown_peers)
 
     @property
     def objects_path(self) -> Path:

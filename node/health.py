@@ -27,11 +27,6 @@ class Health:
     def __init__(self, checks: Sequence[Check]) -> None:
         self._checks = tuple(checks)
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names of the checks, in order."""
-        return tuple(check.name for check in self._checks)
-
     def reasons(self) -> dict[str, str]:
         """Check name -> why the node is not ready; empty when it is."""
         found = ((check.name, _ask(check.probe)) for check in self._checks)
@@ -67,36 +62,10 @@ def folder_writable(folder: Path) -> Probe:
     return probe
 
 
-def enough_space(free_bytes: Callable[[], int], least: int) -> Probe:
-    """Ready while at least ``least`` bytes can be written."""
-
-    def probe() -> str | None:
-        free = free_bytes()
-        return None if free >= least else f"{free} bytes are free, objects.min_free_bytes is {least}"
-
-    return probe
-
-
 def succeeds(action: Callable[[], object]) -> Probe:
     """Ready when ``action`` returns; its ``NodeError`` or ``OSError`` becomes the reason."""
 
     def probe() -> None:
         action()
-
-    return probe
-
-
-def sink_moves(oldest_seconds: Callable[[], float], limit: float, why: Callable[[], str | None]) -> Probe:
-    """Ready unless an event has waited longer than ``limit`` seconds and the sink fails.
-
-    Age alone does not make a sink stuck: after an outage the oldest event is old while delivery catches up.
-    ``oldest_seconds`` is the age of the oldest pending event, ``why`` the sink's present failure or None.
-    """
-
-    def probe() -> str | None:
-        age, reason = oldest_seconds(), why()
-        if reason is None or age <= limit:
-            return None
-        return f"events have waited for {age:.0f} s: {reason}"
 
     return probe

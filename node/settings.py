@@ -16,9 +16,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 from pydantic_core import PydanticCustomError
 
-from node.peers import Peer
+from node.fhir.targets import PROFILES
 
-PROFILES: Final = ("r5",)  # what node/fhir can build
 LATER_PROFILES: Final = ("imr", "osiris", "dstu1", "imagingselection")
 
 # Defined terms of Specific Character Set, PS3.3 C.12.1.1.2
@@ -224,16 +223,6 @@ class PeerTable(Table):
     services: tuple[ServiceName, ...] = ("echo", "store", "find")
     timezone: TimeZone = ""
     charset: CharacterSet = ""
-
-    def peer(self) -> Peer:
-        """The entry as what decides about a caller."""
-        return Peer(
-            self.ae_title,
-            ipaddress.ip_network(self.address) if self.address else None,
-            frozenset(self.services),
-            self.timezone or None,
-            self.charset or None,
-        )
 
 
 class Objects(Table):

@@ -6,7 +6,7 @@ import ipaddress
 import ssl
 
 from node.completion import CompletionRules, QuietRule
-from node.config import Config
+from node.config import Config, plain
 from node.envelope import Output
 from node.fhir.options import FhirOptions
 from node.fhir.targets import PROFILES
@@ -67,24 +67,7 @@ def sink(config: Config) -> base.Publisher:
     """[events] as a publisher."""
     if config.events.sink == "ndjson":
         return ndjson.NdjsonPublisher(config.events_path)
-    settings = config.events.kafka
-    return kafka.KafkaPublisher(
-        kafka.KafkaOptions(
-            bootstrap_servers=settings.bootstrap_servers,
-            security_protocol=settings.security_protocol,
-            sasl_mechanism=settings.sasl_mechanism,
-            sasl_username=settings.sasl_username or None,
-            sasl_password=settings.sasl_password.get_secret_value() or None,
-            ssl_cafile=settings.ssl_cafile or None,
-            ssl_certfile=settings.ssl_certfile or None,
-            ssl_keyfile=settings.ssl_keyfile or None,
-            ssl_password=settings.ssl_password.get_secret_value() or None,
-            compression=settings.compression,
-            client_id=settings.client_id,
-            transactional_id=settings.transactional_id or None,
-            exactly_once=settings.exactly_once,
-        )
-    )
+    return kafka.KafkaPublisher(kafka.KafkaOptions(**plain(config.events.kafka)))
 
 
 def outputs(config: Config) -> list[Output]:

@@ -1,5 +1,41 @@
 """Fixtures for every folder of tests."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import tools
+from tests.harness import Nodes, running_nodes
 from tests.kafka_broker import kafka_broker
 
 __all__ = ["kafka_broker"]
+
+
+@pytest.fixture
+def nodes(tmp_path: Path) -> Iterator[Nodes]:
+    """Starts nodes on free ports with their data under ``tmp_path``; stops them at the end."""
+    yield from running_nodes(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def corpus() -> Path:
+    """The folder of shared test objects; tests that use it are marked ``shared``."""
+    return tools.SHARED / "corpus"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marked tests skip where what they need is missing; in CI a missing tool fails instead."""
+    for item in items:
+        for name, why in tools.MISSING.items():
+            if item.get_closest_marker(name) is None or why is None:
+                continue
+            if tools.IN_CI and name != "shared":
+                item.add_marker(pytest.mark.usefixtures("tool_missing_in_ci"))
+            else:
+                item.add_marker(pytest.mark.skip(reason=why))
+
+
+@pytest.fixture
+def tool_missing_in_ci() -> None:
+    pytest.fail("CI=true and a tool is missing: " + "; ".join(why for why in tools.MISSING.values() if why))

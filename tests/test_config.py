@@ -6,6 +6,7 @@ import json
 import re
 import tomllib
 from dataclasses import fields
+from ipaddress import ip_network
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,14 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, SecretStr, ValidationError
 
-from node import settings
+from node import settings, wiring
 from node.completion import QuietRule
-from node.config import MASK, Config, effective, key_paths, load, plain
+from node.config import MASK, OF_NODE_JS, Config, effective, key_paths, load, plain
 from node.errors import ConfigError
+from node.fhir import targets
 from node.fhir.options import FhirOptions
-from node.publish.kafka import KafkaOptions
+from node.peers import Peer
+from node.publish.kafka_options import KafkaOptions
 
 SHIPPED = Path(__file__).parent.parent / "conf" / "node.toml"
 KEY_LINE = re.compile(r"#(\w+ = |\[)")
@@ -151,6 +154,12 @@ def test_variables_of_others_are_none_of_ours() -> None:
     assert load(None, {"DICOM__PORT": "1", "PATH": "/bin", "MYNODE_X": "1"}).dicom.port == 11112
 
 
+def test_variables_of_node_js_are_passed_over_and_never_hide_a_key() -> None:
+    assert load(None, {"NODE_OPTIONS": "--x", "NODE_EXTRA_CA_CERTS": "/ca.pem"}).dicom.port == 11112
+    keys = {"NODE_" + "__".join(path).upper() for path in key_paths()}
+    assert not OF_NODE_JS & keys
+
+
 # --- refusals ---------------------------------------------------------------------------------------------
 
 
@@ -276,8 +285,8 @@ def test_illegal_topics(topic: str) -> None:
         ("NODE_DICOM__PROT", "NODE_DICOM__PROT: unknown variable, did you mean NODE_DICOM__PORT?"),
         ("NODE_DICOM_PORT", "NODE_DICOM_PORT: unknown variable, did you mean NODE_DICOM__PORT?"),
         (
-            "NODE_EXTRA_CA_CERTS",
-            "NODE_EXTRA_CA_CERTS: unknown variable; every variable that begins with NODE_ must be a key",
+            "NODE_GYP_FORCE_PYTHON",
+            "NODE_GYP_FORCE_PYTHON: unknown variable; every variable that begins with NODE_ must be a key",
         ),
     ],
 )
@@ -405,12 +414,19 @@ def test_rules_become_the_rules_of_completion() -> None:
     assert set(settings.CompletionRule.model_fields) == {field.name for field in fields(QuietRule)}
 
 
-def test_peers_are_found_by_title_and_address() -> None:
+def test_peers_become_the_peers_that_callers_are_found_among() -> None:
     entry = {"ae_title": "CT?", "address": "10.0.0.0/8", "services": ["find"], "timezone": "Asia/Tokyo"}
-    peers = load(None, {"NODE_PEERS": json.dumps([entry])}).known_peers
-    found = peers.find("CT1", "10.1.2.3")
-    assert (found.services, found.timezone, found.charset) == ({"find"}, "Asia/Tokyo", None)
-    assert peers.find("CT1", "11.1.2.3").services == {"echo", "store"}
+    found = wiring.peers(load(None, {"NODE_PEERS": json.dumps([entry])}))
+    assert found.find("CT1", "10.1.2.3") == Peer(
+        "CT?", ip_network("10.0.0.0/8"), frozenset(("find",)), "Asia/Tokyo", None
+    )
+    assert found.find("CT1", "11.1.2.3").services == {"echo", "store"}
+
+
+def test_profiles_are_those_that_can_be_built() -> None:
+    for profile in targets.PROFILES:
+        assert settings.Output(name="a", profile=profile, topic="t").profile == profile
+    assert not set(settings.LATER_PROFILES) & set(targets.PROFILES)
 
 
 def test_plain_reveals_secrets_and_empties() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 import threading
@@ -179,9 +178,7 @@ def test_no_count_is_lost_between_threads() -> None:
     assert value(metrics, "store_seconds_count") == 8000
 
 
-@pytest.mark.skipif(
-    shutil.which("promtool") is None, reason="promtool (Debian package prometheus) is missing"
-)
+@pytest.mark.promtool
 def test_promtool_finds_nothing_to_complain_about() -> None:
     body, _ = used().render()
     checked = subprocess.run(["promtool", "check", "metrics"], input=body, capture_output=True, check=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -20,74 +20,7 @@ from node.outbox import Backoff, Relay
 from node.publish.base import Outcome, PartlyPublished, Publisher
 from node.publish.ndjson import NdjsonPublisher
 from tests.publish.events import event
-
-
-class Clock:
-    """Seconds that pass only when a test says so."""
-
-    def __init__(self, at: float = 1000.0) -> None:
-        self.at = at
-
-    def __call__(self) -> float:
-        return self.at
-
-
-class Counted:
-    """The relay's metrics; ``until`` waits on them."""
-
-    def __init__(self) -> None:
-        self.out: list[str] = []
-        self.lags: list[float] = []
-        self.set_aside: list[str] = []
-        self._changed = asyncio.Event()
-
-    def delivered(self, event: Event, lag_seconds: float) -> None:
-        self.out.append(event.id)
-        self.lags.append(lag_seconds)
-        self._changed.set()
-
-    def parked(self, event: Event) -> None:
-        self.set_aside.append(event.id)
-        self._changed.set()
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(20):
-            while not condition():
-                self._changed.clear()
-                await self._changed.wait()
-
-
-Answer = Callable[[Sequence[Event]], Awaitable[list[Outcome]]]
-
-
-class Scripted:
-    """A sink that answers the batches it gets with the given answers, then takes everything."""
-
-    def __init__(self, *answers: Answer, fail_starts: int = 0, has: set[str] | None = None) -> None:
-        self.batches: list[list[str]] = []
-        self.stopped = 0
-        self.fail_starts = fail_starts
-        self.has = has or set()
-        self.asked: list[str] = []
-        self._answers = list(answers)
-
-    async def start(self) -> None:
-        if self.fail_starts:
-            self.fail_starts -= 1
-            raise PublishUnavailable("no sink")
-
-    async def already_out(self, events: Sequence[Event]) -> set[str]:
-        self.asked += [found.id for found in events]
-        return self.has & {found.id for found in events}
-
-    async def publish(self, events: Sequence[Event]) -> list[Outcome]:
-        self.batches.append([found.id for found in events])
-        if self._answers:
-            return await self._answers.pop(0)(events)
-        return [Outcome(found) for found in events]
-
-    async def stop(self) -> None:
-        self.stopped += 1
+from tests.publish.sinks import Clock, Counted, Scripted
 
 
 @pytest.fixture
@@ -396,20 +329,3 @@ def test_a_batch_in_flight_for_long_counts_as_stuck(engine: Engine) -> None:
 
 def test_wake_before_run_is_harmless(engine: Engine) -> None:
     Relay(Outbox(engine), Scripted(), Clock(), Counted()).wake()
-
-
-def test_backoff_doubles_to_its_cap_and_starts_again_after_success() -> None:
-    backoff = Backoff(first=0.5, cap=30.0, chance=lambda: 0.0)
-    assert [backoff.next() for _ in range(8)] == [0.5, 1, 2, 4, 8, 16, 30, 30]
-    backoff.reset()
-    assert backoff.next() == 0.5
-
-
-def test_backoff_is_shortened_by_at_most_a_half() -> None:
-    backoff = Backoff(first=4.0, cap=4.0, chance=lambda: 0.999999)
-    assert 2.0 <= backoff.next() < 2.01
-
-
-def test_backoff_survives_a_sink_that_is_away_for_years() -> None:
-    backoff = Backoff(chance=lambda: 0.0)
-    assert {backoff.next() for _ in range(5000)} >= {30.0}

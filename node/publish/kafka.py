@@ -20,11 +20,9 @@ What aiokafka 0.14 makes necessary:
 from __future__ import annotations
 
 import asyncio
-import re
 import uuid
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import aiokafka.errors as kafka_errors  # type: ignore[import-untyped]
@@ -34,12 +32,15 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic  # type: ignore[import-
 from aiokafka.helpers import create_ssl_context  # type: ignore[import-untyped]
 
 from node.errors import PublishUnavailable
+from node.logs import get_logger
 from node.model import Event
 from node.publish.base import Batch, Outcome, PartlyPublished
 from node.publish.bindings import headers
-from node.publish.kafka_options import KafkaOptions
+from node.publish.kafka_options import KafkaOptions, legal_topic
 
 __all__ = ["KafkaOptions", "KafkaPublisher"]
+
+_log = get_logger(__name__)
 
 # IllegalOperation is what sends get after another one of their transaction has failed.
 _FAILURES: Final = (kafka_errors.KafkaError, kafka_errors.IllegalOperation)
@@ -59,20 +60,9 @@ _REFUSALS: Final[dict[type[Exception], str]] = {
 # Between the attempts that aiokafka makes by itself while a broker is away. Each one logs a few lines.
 _RETRY_MS: Final = 1000
 
-# org.apache.kafka.common.internals.Topic; the broker's answer to another name does not reach the caller.
-_TOPIC: Final = re.compile(r"[a-zA-Z0-9._-]{1,249}")
-
 # How long a topic may take to appear in the metadata. A missing topic must not hold up the others; one that
 # the broker creates on demand appears within a second.
 _TOPIC_SECONDS: Final = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Doubt:
-    """A transaction whose commit was asked for and not confirmed."""
-
-    transaction: str
-    seqs: frozenset[int]
 
 
 class KafkaPublisher:
@@ -85,10 +75,10 @@ class KafkaPublisher:
         self._options = options
         self._cursor = _Cursor(options) if options.transactions else None
         self._producer: Any = None
-        self._broken = False
+        self._broken = ""  # why the producer can't be used any more
         self._under_way = False  # sends or a commit that have not ended
-        self._doubt: _Doubt | None = None
-        self._known_out: set[int] = set()  # seqs whose doubtful transaction turned out to be committed
+        self._doubt: tuple[str, set[int]] | None = None  # transaction and seqs of an unconfirmed commit
+        self._known_out: set[int] = set()  # seqs of such a commit that turned out to have happened
 
     async def start(self) -> None:
         await self._connect()
@@ -122,11 +112,12 @@ class KafkaPublisher:
             else:
                 await producer.stop()
         self._under_way = False
-        self._broken = False
+        self._broken = ""
 
     async def _connect(self) -> None:
         """Have a producer that works; raises ``PublishUnavailable`` at once when no broker answers."""
         if self._broken or self._under_way:
+            _log.warning("kafka_producer_replaced", why=self._broken or "it was interrupted")
             await self.stop()
         if self._producer is None:
             if self._cursor is not None:
@@ -134,9 +125,10 @@ class KafkaPublisher:
             # With transactions this also ends, one way or the other, what a former producer left open.
             self._producer = await _started(self._options)
         if self._cursor is not None and self._doubt is not None:
-            transaction, _ = await self._cursor.read()
-            if transaction == self._doubt.transaction:
-                self._known_out |= self._doubt.seqs
+            committed, _ = await self._cursor.read()
+            transaction, seqs = self._doubt
+            if transaction == committed:
+                self._known_out |= seqs
             self._doubt = None
 
     def _settle_known(self, batch: Batch) -> None:
@@ -158,7 +150,7 @@ class KafkaPublisher:
 
     async def _topic_problem(self, topic: str) -> tuple[str | None, str | None]:
         """Why nothing can be written to the topic: for good, or for now."""
-        if not _TOPIC.fullmatch(topic) or topic in (".", ".."):
+        if not legal_topic(topic):
             return _REFUSALS[kafka_errors.InvalidTopicError], None
         try:
             async with asyncio.timeout(_TOPIC_SECONDS):
@@ -208,10 +200,10 @@ class KafkaPublisher:
             if sent:
                 ids = [*batch.delivered(), *(event.id for event in sent)]
                 await (await self._producer.send(cursor.topic, **cursor.record(transaction, ids)))
-                self._doubt = _Doubt(transaction, frozenset(event.seq for event in sent))
+                self._doubt = (transaction, {event.seq for event in sent})
             await self._producer.commit_transaction()
         except _FAILURES as error:
-            self._broken = True
+            self._broken = _text(error)
             if alone:
                 batch.waiting.update((event.topic, _text(error)) for event in events)
             return []
@@ -242,7 +234,8 @@ class KafkaPublisher:
                 batch.settle(event, refusal)
             elif alone:
                 batch.waiting[event.topic] = _text(error)
-            self._broken = self._broken or entered or refusal is None
+            if entered or refusal is None:
+                self._broken = self._broken or _text(error)
         return sent
 
     async def _send(self, event: Event) -> tuple[Exception | None, bool]:
@@ -265,7 +258,7 @@ class _Cursor:
     def __init__(self, options: KafkaOptions) -> None:
         self._options = options
         self._id = options.transactions or ""
-        self.topic = re.sub(r"[^a-zA-Z0-9._-]", "_", self._id)[:200] + "-cursor"
+        self.topic = options.cursor_topic
 
     def record(self, transaction: str, ids: Sequence[str]) -> dict[str, bytes]:
         """Key and value of a cursor record."""
@@ -375,10 +368,10 @@ def _connection(options: KafkaOptions) -> dict[str, Any]:
     if options.security_protocol in ("SSL", "SASL_SSL"):
         try:
             context = create_ssl_context(
-                cafile=options.ssl_cafile,
-                certfile=options.ssl_certfile,
-                keyfile=options.ssl_keyfile,
-                password=options.ssl_password,
+                cafile=options.ssl_cafile or None,
+                certfile=options.ssl_certfile or None,
+                keyfile=options.ssl_keyfile or None,
+                password=options.ssl_password or None,
             )
         except OSError as error:
             raise PublishUnavailable(f"events.kafka.ssl_*: {error}") from error

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Final
 
 from node.errors import ConfigError
+
+# org.apache.kafka.common.internals.Topic; a broker's answer to another name does not reach the caller.
+_TOPIC: Final = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 
 _PROTOCOLS: Final = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 _MECHANISMS: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
@@ -56,3 +60,13 @@ class KafkaOptions:
     def transactions(self) -> str | None:
         """The transactional id to use, None when events are published idempotently without transactions."""
         return (self.transactional_id or self.client_id) if self.exactly_once else None
+
+    @property
+    def cursor_topic(self) -> str:
+        """The compacted topic that says what the node's last transaction held."""
+        return re.sub(r"[^a-zA-Z0-9._-]", "_", self.transactions or "")[:200] + "-cursor"
+
+
+def legal_topic(name: str) -> bool:
+    """Whether Kafka allows a topic of this name."""
+    return _TOPIC.fullmatch(name) is not None and name not in (".", "..")

@@ -24,6 +24,7 @@ MAX_BODY: Final = 256 * 1024
 MAX_IDS: Final = 1000
 MAX_ROWS: Final = 1000
 MAX_EVENTS: Final = 100  # with data: each may be as long as events.max_event_bytes
+BODY_SECONDS: Final = 10.0
 READY_SECONDS: Final = 5.0
 STATES: Final = get_args(State)
 
@@ -149,10 +150,13 @@ async def _body(request: Request) -> bytes:
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise HTTPException(415, "the body must be application/json")
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY:
-            raise HTTPException(413, f"the body is longer than {MAX_BODY} bytes")
+    with anyio.move_on_after(BODY_SECONDS) as waiting:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > MAX_BODY:
+                raise HTTPException(413, f"the body is longer than {MAX_BODY} bytes")
+    if waiting.cancelled_caught:
+        raise HTTPException(408, f"the body did not come within {BODY_SECONDS:g} s", {"connection": "close"})
     return bytes(body)
 
 

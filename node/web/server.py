@@ -8,13 +8,46 @@ import socket
 from collections.abc import Iterator
 from typing import Final
 
+import h11
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from node.errors import ConfigError
 
 BACKLOG: Final = 128
 MAX_CONNECTIONS: Final = 256
+HEAD_SECONDS: Final = 10.0  # from the first byte, or from the connection, to the end of a request's head
+
+
+class _Protocol(H11Protocol):
+    """h11 with a deadline for the head of a request, which uvicorn lacks: half a head would be waited for
+    for ever, and ``MAX_CONNECTIONS`` of them would keep everybody out."""
+
+    _late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._watch_head()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._unwatch()
+
+    def _watch_head(self) -> None:
+        if self.conn.their_state is not h11.IDLE:
+            self._unwatch()
+        elif self._late is None:  # counted from its start, however slowly bytes come
+            self._late = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+
+    def _unwatch(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
 
 
 class _Server(uvicorn.Server):
@@ -64,7 +97,7 @@ async def serve_http(app: ASGIApp, host: str, port: int, drain_seconds: float = 
     address = listener.getsockname()[:2]
     config = uvicorn.Config(
         app,
-        http="h11",
+        http=_Protocol,
         ws="none",
         lifespan="off",
         log_config=None,

@@ -5,115 +5,35 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Message
 
 from node.errors import PublishUnavailable
-from node.index.engine import Engine, sqlite_url
-from node.index.outbox import Outbox, add
-from node.model import Event
-from node.outbox import Backoff, Relay
+from node.index.engine import Engine
+from node.index.outbox import Outbox
 from node.publish.kafka import KafkaOptions, KafkaPublisher
 from tests.kafka_broker import KafkaBroker, free_port
 from tests.publish.events import event
 
+__all__ = ["engine", "topic"]
+
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 
-class Counted:
-    """Metrics of the relay, and a way to wait for them."""
-
-    def __init__(self) -> None:
-        self.out: list[str] = []
-        self.set_aside: list[str] = []
-        self._changed = asyncio.Event()
-
-    def delivered(self, event: Event, lag_seconds: float) -> None:
-        assert lag_seconds >= 0
-        self.out.append(event.id)
-        self._changed.set()
-
-    def parked(self, event: Event) -> None:
-        self.set_aside.append(event.id)
-        self._changed.set()
-
-    async def until(self, condition: Callable[[], bool], seconds: float = 60.0) -> None:
-        async with asyncio.timeout(seconds):
-            while not condition():
-                self._changed.clear()
-                await self._changed.wait()
+@pytest.fixture(params=[False, True], ids=["idempotent", "exactly-once"])
+def options(request: pytest.FixtureRequest, kafka_broker: KafkaBroker) -> KafkaOptions:
+    return kafka_options(kafka_broker, exactly_once=request.param)
 
 
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    made = Engine(sqlite_url(tmp_path / "index.db"))
-    made.create()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def topic(kafka_broker: KafkaBroker) -> str:
-    kafka_broker.ensure_running()
-    name = f"imaging-study-{uuid.uuid4()}"
-    kafka_broker.create_topic(name)
-    return name
-
-
-def _options(broker: KafkaBroker, **more: object) -> KafkaOptions:
-    return KafkaOptions(bootstrap_servers=broker.bootstrap, exactly_once=False, **more)  # type: ignore[arg-type]
-
-
-@asynccontextmanager
-async def _running(
-    engine: Engine, options: KafkaOptions, **more: float
-) -> AsyncIterator[tuple[Relay, Counted]]:
-    metrics = Counted()
-    relay = Relay(
-        Outbox(engine), KafkaPublisher(options), time.time, metrics,
-        backoff=Backoff(first=0.05, cap=0.2), **more,
-    )  # fmt: skip
-    stop = asyncio.Event()
-    task = asyncio.create_task(relay.run(stop))
-    try:
-        yield relay, metrics
-    finally:
-        stop.set()
-        await task
-
-
-async def _commit(engine: Engine, relay: Relay | None, *events: Event) -> None:
-    def write() -> None:
-        with engine.write() as connection:
-            add(connection, events, time.time())
-        if relay is not None:
-            relay.wake()  # from the thread that committed, as the clock does it
-
-    await asyncio.to_thread(write)
-
-
-def _ids(messages: list[Message]) -> list[str]:
-    return [dict(message.headers() or [])["ce_id"].decode() for message in messages]
-
-
-def _assert_once_and_in_order(messages: list[Message], events: list[Event]) -> None:
-    found = _ids(messages)
-    assert sorted(found) == sorted(sent.id for sent in events)
-    for study in {sent.study for sent in events}:
-        order = [sent.id for sent in events if sent.study == study]
-        assert [identity for identity in found if identity in order] == order
-
-
-def test_key_headers_and_value(engine: Engine, kafka_broker: KafkaBroker, topic: str) -> None:
+def test_key_headers_and_value(
+    engine: Engine, kafka_broker: KafkaBroker, topic: str, options: KafkaOptions
+) -> None:
     sent = event("1.2.840.1", topic=topic)
 
     async def run() -> None:
-        async with _running(engine, _options(kafka_broker)) as (relay, metrics):
-            await _commit(engine, relay, sent)
+        async with relaying(engine, options) as (relay, metrics):
+            await commit(engine, relay, sent)
             await metrics.until(lambda: metrics.out == [sent.id])
 
     asyncio.run(run())
@@ -127,59 +47,61 @@ def test_key_headers_and_value(engine: Engine, kafka_broker: KafkaBroker, topic:
 
 
 def test_broker_stopped_and_started_while_events_come(
-    engine: Engine, kafka_broker: KafkaBroker, topic: str
+    engine: Engine, kafka_broker: KafkaBroker, topic: str, options: KafkaOptions
 ) -> None:
     events = [event(f"1.2.{n % 4}", 1 + n // 4, topic) for n in range(24)]
 
     async def run() -> None:
-        async with _running(engine, _options(kafka_broker), stuck_seconds=0.0) as (relay, metrics):
-            await _commit(engine, relay, *events[:8])
+        async with relaying(engine, options, stuck_seconds=0.0) as (relay, metrics):
+            await commit(engine, relay, *events[:8])
             await metrics.until(lambda: len(metrics.out) == 8)
             await asyncio.to_thread(kafka_broker.stop)
             try:
                 for sent in events[8:16]:
-                    await _commit(engine, relay, sent)
+                    await commit(engine, relay, sent)
                 health = await asyncio.to_thread(relay.health)
                 assert health.pending == 8
             finally:
                 await asyncio.to_thread(kafka_broker.ensure_running)
-            await _commit(engine, relay, *events[16:])
+            await commit(engine, relay, *events[16:])
             await metrics.until(lambda: len(metrics.out) == 24)
             health = await asyncio.to_thread(relay.health)
             assert (health.pending, health.stuck_since, health.last_error) == (0, None, None)
 
     asyncio.run(run())
-    _assert_once_and_in_order(kafka_broker.read_all(topic), events)
+    assert_once_and_in_order(kafka_broker.read_all(topic), events)
 
 
 def test_broker_killed_and_back_with_sends_under_way(
-    engine: Engine, kafka_broker: KafkaBroker, topic: str
+    engine: Engine, kafka_broker: KafkaBroker, topic: str, options: KafkaOptions
 ) -> None:
     events = [event(f"1.3.{n}", 1, topic, size=20_000) for n in range(60)]
 
     async def run() -> None:
-        async with _running(engine, _options(kafka_broker)) as (relay, metrics):
-            await _commit(engine, relay, event("1.3", 1, topic))
+        async with relaying(engine, options) as (relay, metrics):
+            await commit(engine, relay, event("1.3", 1, topic))
             await metrics.until(lambda: len(metrics.out) == 1)
             await asyncio.to_thread(kafka_broker.stop, True)
             try:
-                await _commit(engine, relay, *events)
+                await commit(engine, relay, *events)
             finally:
                 await asyncio.to_thread(kafka_broker.ensure_running)
             await metrics.until(lambda: len(metrics.out) == 61)
 
     asyncio.run(run())
-    _assert_once_and_in_order(kafka_broker.read_all(topic), [event("1.3", 1, topic), *events])
+    assert_once_and_in_order(kafka_broker.read_all(topic), [event("1.3", 1, topic), *events])
 
 
-def test_node_starts_while_the_broker_is_away(engine: Engine, kafka_broker: KafkaBroker, topic: str) -> None:
+def test_node_starts_while_the_broker_is_away(
+    engine: Engine, kafka_broker: KafkaBroker, topic: str, options: KafkaOptions
+) -> None:
     kafka_broker.stop()
     sent = event(topic=topic)
 
     async def run() -> None:
         try:
-            async with _running(engine, _options(kafka_broker)) as (relay, metrics):
-                await _commit(engine, relay, sent)
+            async with relaying(engine, options) as (relay, metrics):
+                await commit(engine, relay, sent)
                 async with asyncio.timeout(30):
                     while (await asyncio.to_thread(relay.health)).stuck_since is None:
                         await asyncio.to_thread(lambda: None)
@@ -189,29 +111,29 @@ def test_node_starts_while_the_broker_is_away(engine: Engine, kafka_broker: Kafk
                 await asyncio.to_thread(kafka_broker.ensure_running)
                 await metrics.until(lambda: metrics.out == [sent.id])
         finally:
-            kafka_broker.ensure_running()
+            kafka_broker.ensurerelaying()
 
     asyncio.run(run())
-    assert _ids(kafka_broker.read_all(topic)) == [sent.id]
+    assert ids_of(kafka_broker.read_all(topic)) == [sent.id]
 
 
 def test_stop_does_not_wait_for_ever_for_a_broker_that_is_away(
-    engine: Engine, kafka_broker: KafkaBroker, topic: str
+    engine: Engine, kafka_broker: KafkaBroker, topic: str, options: KafkaOptions
 ) -> None:
     first, second = event("1.4.1", topic=topic), event("1.4.2", topic=topic)
 
     async def first_run() -> None:
-        async with _running(engine, _options(kafka_broker), drain_seconds=0.2) as (relay, metrics):
-            await _commit(engine, relay, first)
+        async with relaying(engine, options, drain_seconds=0.2) as (relay, metrics):
+            await commit(engine, relay, first)
             await metrics.until(lambda: metrics.out == [first.id])
             await asyncio.to_thread(kafka_broker.stop)
-            await _commit(engine, relay, second)
+            await commit(engine, relay, second)
             async with asyncio.timeout(30):
                 while (await asyncio.to_thread(relay.health)).pending != 1:
                     await asyncio.to_thread(lambda: None)
 
     async def second_run() -> None:
-        async with _running(engine, _options(kafka_broker)) as (_, metrics):
+        async with relaying(engine, options) as (_, metrics):
             await metrics.until(lambda: metrics.out == [second.id])
 
     try:
@@ -219,31 +141,32 @@ def test_stop_does_not_wait_for_ever_for_a_broker_that_is_away(
         asyncio.run(first_run())
         assert time.monotonic() - started < 20
     finally:
-        kafka_broker.ensure_running()
+        kafka_broker.ensurerelaying()
     asyncio.run(second_run())
-    assert sorted(_ids(kafka_broker.read_all(topic))) == [first.id, second.id]
+    assert sorted(ids_of(kafka_broker.read_all(topic))) == [first.id, second.id]
 
 
+@pytest.mark.parametrize("once", [False, True], ids=["idempotent", "exactly-once"])
 def test_refused_events_are_parked_and_the_innocent_ones_arrive(
-    engine: Engine, kafka_broker: KafkaBroker
+    engine: Engine, kafka_broker: KafkaBroker, once: bool
 ) -> None:
     name = f"small-{uuid.uuid4()}"
     kafka_broker.create_topic(name, partitions=1, **{"max.message.bytes": "4000"})
     # Uncompressed and small enough to share a record batch: together they are more than the topic takes.
     events = [event(f"1.5.{n}", 1, name, size=1000) for n in range(6)]
     events.insert(3, event("1.5.9", 1, name, size=6000))
-    options = _options(kafka_broker, compression="none")
+    options = kafka_options(kafka_broker, compression="none", exactly_once=once)
 
     async def run() -> None:
-        async with _running(engine, options) as (relay, metrics):
-            await _commit(engine, relay, *events)
+        async with relaying(engine, options) as (relay, metrics):
+            await commit(engine, relay, *events)
             await metrics.until(lambda: len(metrics.out) == 6 and len(metrics.set_aside) == 1)
             # The producer that was refused is spent; delivery goes on with another one.
-            await _commit(engine, relay, event("1.5.10", 1, name))
+            await commit(engine, relay, event("1.5.10", 1, name))
             await metrics.until(lambda: len(metrics.out) == 7)
 
     asyncio.run(run())
-    found = _ids(kafka_broker.read_all(name))
+    found = ids_of(kafka_broker.read_all(name))
     assert sorted(found) == sorted(f"r5/1.5.{n}/1" for n in (0, 1, 2, 3, 4, 5, 10))
     (record,) = Outbox(engine).for_study("1.5.9")
     assert record.state == "parked"
@@ -253,16 +176,16 @@ def test_refused_events_are_parked_and_the_innocent_ones_arrive(
 def test_larger_than_max_request_size_is_parked_without_a_new_producer(
     engine: Engine, kafka_broker: KafkaBroker, topic: str
 ) -> None:
-    options = _options(kafka_broker, max_request_size=10_000)
+    options = kafka_options(kafka_broker, max_request_size=10_000)
 
     async def run() -> None:
-        async with _running(engine, options) as (relay, metrics):
-            await _commit(engine, relay, event("1.6.1", 1, topic, size=20_000), event("1.6.2", 1, topic))
+        async with relaying(engine, options) as (relay, metrics):
+            await commit(engine, relay, event("1.6.1", 1, topic, size=20_000), event("1.6.2", 1, topic))
             await metrics.until(lambda: len(metrics.out) + len(metrics.set_aside) == 2)
             assert (metrics.out, metrics.set_aside) == (["r5/1.6.2/1"], ["r5/1.6.1/1"])
 
     asyncio.run(run())
-    assert _ids(kafka_broker.read_all(topic)) == ["r5/1.6.2/1"]
+    assert ids_of(kafka_broker.read_all(topic)) == ["r5/1.6.2/1"]
 
 
 def test_a_missing_topic_waits_alone_and_delivery_goes_on_when_it_is_there(
@@ -274,10 +197,10 @@ def test_a_missing_topic_waits_alone_and_delivery_goes_on_when_it_is_there(
     others = [event(f"1.8.{n}", 1, "there") for n in range(5)]
 
     async def run(broker: KafkaBroker) -> None:
-        async with _running(engine, _options(broker)) as (relay, metrics):
-            await _commit(engine, relay, events[0], *others[:3], events[1])
+        async with relaying(engine, kafka_options(broker)) as (relay, metrics):
+            await commit(engine, relay, events[0], *others[:3], events[1])
             await metrics.until(lambda: len(metrics.out) == 3)
-            await _commit(engine, relay, *others[3:], events[2])
+            await commit(engine, relay, *others[3:], events[2])
             await metrics.until(lambda: len(metrics.out) == 5)
             health = await asyncio.to_thread(relay.health)
             assert (health.pending, health.parked) == (3, 0)
@@ -288,21 +211,21 @@ def test_a_missing_topic_waits_alone_and_delivery_goes_on_when_it_is_there(
     with KafkaBroker(folder, {"auto.create.topics.enable": "false"}) as broker:
         broker.create_topic("there")
         asyncio.run(run(broker))
-        assert _ids(broker.read_all("missing")) == [sent.id for sent in events]
-        assert sorted(_ids(broker.read_all("there"))) == [sent.id for sent in others]
+        assert ids_of(broker.read_all("missing")) == [sent.id for sent in events]
+        assert sorted(ids_of(broker.read_all("there"))) == [sent.id for sent in others]
 
 
 def test_a_topic_with_an_illegal_name_is_refused(
     engine: Engine, kafka_broker: KafkaBroker, topic: str
 ) -> None:
     async def run() -> None:
-        async with _running(engine, _options(kafka_broker)) as (relay, metrics):
-            await _commit(engine, relay, event("1.7.1", 1, "imaging study"), event("1.7.2", 1, topic))
+        async with relaying(engine, kafka_options(kafka_broker)) as (relay, metrics):
+            await commit(engine, relay, event("1.7.1", 1, "imaging study"), event("1.7.2", 1, topic))
             await metrics.until(lambda: len(metrics.out) + len(metrics.set_aside) == 2)
 
     asyncio.run(run())
     assert Outbox(engine).for_study("1.7.1")[0].state == "parked"
-    assert _ids(kafka_broker.read_all(topic)) == ["r5/1.7.2/1"]
+    assert ids_of(kafka_broker.read_all(topic)) == ["r5/1.7.2/1"]
 
 
 @pytest.mark.parametrize("compression", ["none", "gzip", "lz4", "zstd"])
@@ -310,8 +233,8 @@ def test_compressions(engine: Engine, kafka_broker: KafkaBroker, topic: str, com
     sent = event(topic=topic, size=300_000)
 
     async def run() -> None:
-        async with _running(engine, _options(kafka_broker, compression=compression)) as (relay, metrics):
-            await _commit(engine, relay, sent)
+        async with relaying(engine, kafka_options(kafka_broker, compression=compression)) as (relay, metrics):
+            await commit(engine, relay, sent)
             await metrics.until(lambda: metrics.out == [sent.id])
 
     asyncio.run(run())

@@ -12,6 +12,8 @@ import httpx
 import pytest
 
 from node.errors import ConfigError
+from node.web import api as web_api
+from node.web import server as web_server
 from node.web.app import create_app
 from node.web.server import serve_http
 from tests.web.node_double import STUDY, NodeDouble
@@ -78,6 +80,82 @@ def test_an_idle_server_does_not_wake_up() -> None:
         loop: Any = asyncio.get_running_loop()
         await asyncio.sleep(0)  # let what the start left over run
         assert loop._scheduled == []
+        await server.stop()
+
+    asyncio.run(run())
+
+
+def closed_after(sent: bytes, port: int) -> bytes:
+    """What comes back until the server closes."""
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+        client.sendall(sent)
+        received = b""
+        while chunk := client.recv(65536):
+            received += chunk
+        return received
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HT", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"])
+def test_half_a_head_is_not_waited_for(sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web_server, "HEAD_SECONDS", 0.1)
+
+    async def run() -> None:
+        server = await serve_http(create_app(NodeDouble().services()), "127.0.0.1", 0)
+        assert await asyncio.to_thread(closed_after, sent, server.address[1]) == b""
+        await server.stop()
+
+    asyncio.run(run())
+
+
+def test_half_a_head_after_a_request_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web_server, "HEAD_SECONDS", 0.1)
+
+    def talk(port: int) -> bytes:
+        with socket.create_connection(("127.0.0.1", port), timeout=4) as client:
+            client.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            received = client.recv(65536)
+            while b"alive" not in received:
+                received += client.recv(65536)
+            client.sendall(b"GET /he")
+            return client.recv(65536)  # shorter than uvicorn's own 5 s for idle connections
+
+    async def run() -> None:
+        server = await serve_http(create_app(NodeDouble().services()), "127.0.0.1", 0)
+        assert await asyncio.to_thread(talk, server.address[1]) == b""
+        await server.stop()
+
+    asyncio.run(run())
+
+
+def test_a_slow_answer_is_not_a_slow_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web_server, "HEAD_SECONDS", 0.05)
+    release = threading.Event()
+
+    def slow(uid: str) -> dict[str, Any]:
+        release.wait(20)
+        return {"uid": uid}
+
+    async def run() -> None:
+        server = await serve_http(create_app(NodeDouble().services(study=slow)), "127.0.0.1", 0)
+        asyncio.get_running_loop().call_later(0.2, release.set)
+        async with httpx.AsyncClient(base_url="http://{}:{}".format(*server.address)) as client:
+            assert (await client.get(f"/api/studies/{STUDY}")).status_code == 200
+        await server.stop()
+
+    asyncio.run(run())
+
+
+def test_half_a_body_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web_api, "BODY_SECONDS", 0.1)
+    head = (
+        b"POST /api/events/replay HTTP/1.1\r\nHost: localhost\r\n"
+        b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+    )
+
+    async def run() -> None:
+        server = await serve_http(create_app(NodeDouble().services()), "127.0.0.1", 0)
+        received = await asyncio.to_thread(closed_after, head, server.address[1])
+        assert received.startswith(b"HTTP/1.1 408 ")
         await server.stop()
 
     asyncio.run(run())

@@ -1,0 +1,82 @@
+"""A relay that runs over an index and a real Kafka, and what the topics hold afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Message
+
+from node.index.engine import Engine, sqlite_url
+from node.index.outbox import Outbox, add
+from node.model import Event
+from node.outbox import Backoff, Relay
+from node.publish.kafka import KafkaOptions, KafkaPublisher
+from tests.kafka_broker import KafkaBroker
+from tests.publish.sinks import Counted
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    made = Engine(sqlite_url(tmp_path / "index.db"))
+    made.create()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def topic(kafka_broker: KafkaBroker) -> str:
+    kafka_broker.ensurerelaying()
+    name = f"imaging-study-{uuid.uuid4()}"
+    kafka_broker.create_topic(name)
+    return name
+
+
+def kafka_options(broker: KafkaBroker, **more: object) -> KafkaOptions:
+    given: dict[str, object] = {"exactly_once": False, "transactional_id": f"node-{uuid.uuid4()}", **more}
+    return KafkaOptions(bootstrap_servers=broker.bootstrap, **given)  # type: ignore[arg-type]
+
+
+@asynccontextmanager
+async def relaying(
+    engine: Engine, options: KafkaOptions, **more: float
+) -> AsyncIterator[tuple[Relay, Counted]]:
+    metrics = Counted()
+    relay = Relay(
+        Outbox(engine), KafkaPublisher(options), time.time, metrics,
+        backoff=Backoff(first=0.05, cap=0.2), **more,
+    )  # fmt: skip
+    stop = asyncio.Event()
+    task = asyncio.create_task(relay.run(stop))
+    try:
+        yield relay, metrics
+    finally:
+        stop.set()
+        await task
+
+
+async def commit(engine: Engine, relay: Relay | None, *events: Event) -> None:
+    def write() -> None:
+        with engine.write() as connection:
+            add(connection, events, time.time())
+        if relay is not None:
+            relay.wake()  # from the thread that committed, as the clock does it
+
+    await asyncio.to_thread(write)
+
+
+def ids_of(messages: list[Message]) -> list[str]:
+    return [dict(message.headers() or [])["ce_id"].decode() for message in messages]
+
+
+def assert_once_and_in_order(messages: list[Message], events: list[Event]) -> None:
+    found = ids_of(messages)
+    assert sorted(found) == sorted(sent.id for sent in events)
+    for study in {sent.study for sent in events}:
+        order = [sent.id for sent in events if sent.study == study]
+        assert [identity for identity in found if identity in order] == order

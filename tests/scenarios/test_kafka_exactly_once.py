@@ -1,0 +1,151 @@
+"""Exactly once over crashes, cuts and fencing, as a read_committed consumer of a real Kafka sees it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaConnectionError
+
+from node.index.engine import Engine
+from node.index.outbox import Outbox, add
+from node.model import Event
+from node.publish.kafka import KafkaOptions, KafkaPublisher
+from tests.kafka_broker import KafkaBroker
+from tests.publish.events import event, numbered
+from tests.scenarios.delivery import (
+    assert_once_and_in_order,
+    engine,
+    ids_of,
+    kafka_options,
+    relaying,
+    topic,
+)
+
+__all__ = ["engine", "topic"]
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+
+
+async def _publish(options: KafkaOptions, *events: Event) -> list[str]:
+    publisher = KafkaPublisher(options)
+    await publisher.start()
+    try:
+        return [outcome.event.id for outcome in await publisher.publish(events) if outcome.refused is None]
+    finally:
+        await publisher.stop()
+
+
+def test_exactly_once_over_a_crash_between_commit_and_mark(
+    engine: Engine, kafka_broker: KafkaBroker, topic: str
+) -> None:
+    options = kafka_options(kafka_broker, exactly_once=True)
+    events = [event(f"1.9.{n}", 1, topic) for n in range(4)]
+    with engine.write() as connection:
+        add(connection, events, 1.0)
+    pending = [record.event for record in Outbox(engine).pending(3, 10_000_000)]
+    asyncio.run(_publish(options, *pending))  # and the node is gone before it marks anything
+
+    async def run() -> None:
+        async with relaying(engine, options) as (_, metrics):
+            await metrics.until(lambda: metrics.out == [events[3].id])
+
+    asyncio.run(run())
+    assert_once_and_in_order(kafka_broker.read_all(topic), events)
+    assert Outbox(engine).backlog().pending == 0
+
+
+def test_exactly_once_over_a_crash_before_thecommit(
+    engine: Engine, kafka_broker: KafkaBroker, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = kafka_options(kafka_broker, exactly_once=True)
+    events = [event(f"1.10.{n}", 1, topic) for n in range(3)]
+    with engine.write() as connection:
+        add(connection, events, 1.0)
+
+    async def crash() -> None:
+        reached = asyncio.Event()
+
+        async def never(_: AIOKafkaProducer) -> None:
+            reached.set()
+            await asyncio.Event().wait()
+
+        with monkeypatch.context() as patch:
+            patch.setattr(AIOKafkaProducer, "commit_transaction", never)
+            task = asyncio.create_task(_publish(options, *events))
+            async with asyncio.timeout(30):
+                await reached.wait()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    async def run() -> None:
+        async with relaying(engine, options) as (_, metrics):
+            await metrics.until(lambda: len(metrics.out) == 3)
+
+    asyncio.run(crash())
+    asyncio.run(run())
+    assert_once_and_in_order(kafka_broker.read_all(topic), events)
+    # The first attempt is there for those who ask for uncommitted records: the fault was a real one.
+    assert len(kafka_broker.read_all(topic, **{"isolation.level": "read_uncommitted"})) == 6
+
+
+@pytest.mark.parametrize("committed", [True, False])
+def test_a_commit_without_an_answer_is_looked_up(
+    kafka_broker: KafkaBroker, topic: str, monkeypatch: pytest.MonkeyPatch, committed: bool
+) -> None:
+    options = kafka_options(kafka_broker, exactly_once=True)
+    events = numbered([event(f"1.11.{n}", 1, topic) for n in range(5)])
+    real = AIOKafkaProducer.commit_transaction
+    failures = [KafkaConnectionError("cut")]
+
+    async def cut(self: AIOKafkaProducer) -> None:
+        if committed or not failures:
+            await real(self)
+        if failures:
+            raise failures.pop()
+
+    monkeypatch.setattr(AIOKafkaProducer, "commit_transaction", cut)
+    assert asyncio.run(_publish(options, *events)) == [sent.id for sent in events]
+    assert failures == []
+    assert_once_and_in_order(kafka_broker.read_all(topic), events)
+
+
+def test_a_second_node_with_the_same_transactional_id_is_noticed(
+    kafka_broker: KafkaBroker, topic: str
+) -> None:
+    options = kafka_options(kafka_broker, exactly_once=True)
+
+    async def run() -> None:
+        first, second = KafkaPublisher(options), KafkaPublisher(options)
+        await first.start()
+        await first.publish([event("1.12.1", 1, topic)])
+        await second.start()
+        await second.publish([event("1.12.2", 1, topic)])
+        # The first is fenced off and takes the id back: both go on, no event is lost or doubled.
+        await first.publish([event("1.12.3", 1, topic)])
+        await first.stop()
+        await second.stop()
+
+    asyncio.run(run())
+    assert sorted(ids_of(kafka_broker.read_all(topic))) == [f"r5/1.12.{n}/1" for n in (1, 2, 3)]
+
+
+def test_the_cursor_is_found_behind_many_transactions(kafka_broker: KafkaBroker, topic: str) -> None:
+    options = kafka_options(kafka_broker, exactly_once=True)
+    events = [event("1.13", version, topic) for version in range(1, 41)]
+
+    async def run() -> set[str]:
+        publisher = KafkaPublisher(options)
+        await publisher.start()
+        for sent in events:
+            await publisher.publish([sent])
+        await publisher.stop()
+        await publisher.start()
+        try:
+            return await publisher.already_out(events)
+        finally:
+            await publisher.stop()
+
+    assert asyncio.run(run()) == {events[-1].id}

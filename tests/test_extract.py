@@ -1,0 +1,249 @@
+from __future__ import annotations
+
+import struct
+import warnings
+from time import perf_counter
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+
+from node import extract, items
+from node.elements import ELEMENTS, OWN, SHARED
+from node.model import RawHeader
+from tests.studies import ENCODINGS, EXPLICIT, IMPLICIT, coded, ct, item, scanned
+
+STUDY_DESCRIPTION = 0x00081030
+REQUESTS = 0x00400275
+
+
+def raw(**elements: bytes) -> RawHeader:
+    """A header in implicit little endian from keyword -> value bytes."""
+    tags = {row.keyword: tag for tag, row in ELEMENTS.items()}
+    return RawHeader({tags[keyword]: value for keyword, value in elements.items()}, True, True)
+
+
+@pytest.mark.parametrize("syntax", ENCODINGS)
+def test_each_encoding_gives_the_same_attributes(syntax: str) -> None:
+    header = scanned(ct(), syntax)
+    assert extract.shared(header) == extract.shared(scanned(ct(), EXPLICIT))
+    assert extract.own(header) == extract.own(scanned(ct(), EXPLICIT))
+
+
+def test_values_come_as_they_are_sent() -> None:
+    shared = extract.shared(scanned(ct()))
+    assert shared["PatientName"] == ["Müller^Jörg^Karl"]
+    assert shared["SoftwareVersions"] == ["VB20A", "1.2"]
+    assert shared["SpecimenDescriptionSequence"] == [{"SpecimenIdentifier": ["SP-1"]}]
+    own = extract.own(scanned(ct()))
+    assert own["ImageType"] == ["ORIGINAL", "PRIMARY", "AXIAL"]
+    assert own["Rows"] == [512]
+    assert own["InstanceNumber"] == ["1"]
+
+
+def test_shared_and_own_share_no_element_and_miss_none() -> None:
+    header = RawHeader(dict.fromkeys(ELEMENTS, b""), True, True)
+    shared, own = extract.shared(header), extract.own(header)
+    assert set(shared) == {row.keyword for row in ELEMENTS.values() if row.kept == SHARED}
+    assert set(own) == {row.keyword for row in ELEMENTS.values() if row.kept == OWN}
+    assert not any([*shared.values(), *own.values()])
+
+
+@pytest.mark.parametrize(
+    ("vr_of", "value", "expected"),
+    [
+        ("StudyDescription", b"  a b \0", ["a b"]),
+        ("StudyDescription", b"a\\b ", ["a", "b"]),
+        ("StudyDescription", b"\\ \\", []),
+        ("StudyDescription", b"\\x", ["", "x"]),
+        ("StudyDescription", b" \0", []),
+        ("PatientComments", b" a\\b \0", [" a\\b"]),
+        ("DeviceUID", b"1.2.3\0", ["1.2.3"]),
+        ("StudyDate", b"20260310", ["20260310"]),
+        ("StudyDate", b"\xff\xff", ["ÿÿ"]),
+        ("NumberOfSlices", b"\x05\x00\x06\x00\x07", [5, 6]),
+        ("NumberOfSlices", b"\x05", []),
+    ],
+)
+def test_values(vr_of: str, value: bytes, expected: list[Any]) -> None:
+    assert extract.shared(raw(**{vr_of: value}))[vr_of] == expected
+
+
+def test_own_text_is_decoded_with_the_instances_character_set() -> None:
+    header = raw(SpecificCharacterSet=b"ISO_IR 144", ContentDescription="Снимок".encode("iso8859_5"))
+    assert extract.own(header) == {"ContentDescription": ["Снимок"]}
+
+
+def test_the_peers_character_set_is_for_objects_that_declare_none() -> None:
+    value = "Müller".encode("latin-1")
+    assert extract.shared(raw(PatientName=value), "ISO_IR 100")["PatientName"] == ["Müller"]
+    assert extract.shared(raw(PatientName="Ж".encode("iso8859_5")), "ISO_IR 144")["PatientName"] == ["Ж"]
+    declared = raw(SpecificCharacterSet=b"ISO_IR 192", PatientName="Ж".encode())
+    assert extract.shared(declared, "ISO_IR 144")["PatientName"] == ["Ж"]
+
+
+def test_an_item_may_carry_its_own_character_set() -> None:
+    inner = item(SpecificCharacterSet="ISO_IR 144", ReasonForTheRequestedProcedure="Кашель")
+    plain = item(ReasonForTheRequestedProcedure="Husten ü")
+    dataset = item(SpecificCharacterSet="ISO_IR 192", RequestAttributesSequence=Sequence([inner, plain]))
+    found = extract.shared(scanned(dataset))["RequestAttributesSequence"]
+    assert [one["ReasonForTheRequestedProcedure"] for one in found] == [["Кашель"], ["Husten ü"]]
+
+
+def test_no_warning_for_a_wrong_character_set() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = extract.shared(raw(SpecificCharacterSet=b"KLINGON", PatientName=b"\xe9\x1b$(Z"))
+    assert found["PatientName"] == ["é"]
+
+
+@pytest.mark.parametrize("syntax", ENCODINGS)
+@pytest.mark.parametrize("undefined", [False, True])
+def test_nested_sequences(syntax: str, undefined: bool) -> None:
+    code = coded("T-D3000", "SRT", "Chest")
+    inner = item(
+        RequestedProcedureCodeSequence=Sequence([code, coded("1", "99X", "y")]), RequestedProcedureID="7"
+    )
+    dataset = item(RequestAttributesSequence=Sequence([inner, item(RequestedProcedureID="8")]))
+    if undefined:
+        for sequence in (dataset["RequestAttributesSequence"], inner["RequestedProcedureCodeSequence"]):
+            sequence.is_undefined_length = True
+            for one in sequence.value:
+                one.is_undefined_length_sequence_item = True
+    found = extract.shared(scanned(dataset, syntax))["RequestAttributesSequence"]
+    assert [one["RequestedProcedureID"] for one in found] == [["7"], ["8"]]
+    meanings = [one["CodeMeaning"] for one in found[0]["RequestedProcedureCodeSequence"]]
+    assert meanings == [["Chest"], ["y"]]
+
+
+def test_private_and_binary_elements_of_items_are_left_out() -> None:
+    inner = item(CodeValue="1", CodeMeaning="m")
+    inner.add_new(0x00091001, "LO", "secret")
+    inner.add_new(0x7FE00010, "OB", b"\0" * 8)
+    dataset = item(ProcedureCodeSequence=Sequence([inner]))
+    assert extract.shared(scanned(dataset))["ProcedureCodeSequence"] == [
+        {"CodeValue": ["1"], "CodeMeaning": ["m"]}
+    ]
+
+
+def test_what_stands_before_a_break_is_kept() -> None:
+    header = scanned(ct(), EXPLICIT)
+    whole = header.elements[REQUESTS]
+    for length in range(len(whole)):
+        cut = RawHeader({REQUESTS: whole[:length]}, header.implicit, header.little)
+        found = extract.shared(cut)["RequestAttributesSequence"]
+        assert len(found) <= 1
+    assert extract.shared(RawHeader({REQUESTS: whole[:-6]}, False, True))["RequestAttributesSequence"][0]
+
+
+def test_depth_is_bounded_without_recursion() -> None:
+    deep = b""
+    for _ in range(20_000):
+        deep = struct.pack("<HHIHHI", 0x0040, 0x0275, 0xFFFFFFFF, 0xFFFE, 0xE000, 0xFFFFFFFF) + deep
+    value = struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF) + deep
+    found = extract.shared(RawHeader({REQUESTS: value}, True, True))["RequestAttributesSequence"]
+    depth = 0
+    while found:
+        depth, found = depth + 1, found[0].get("RequestAttributesSequence")
+    assert depth == items.MAX_DEPTH
+
+
+def test_what_follows_a_sequence_that_is_too_deep_is_still_read() -> None:
+    inner = item(CodeValue="deep")
+    for _ in range(items.MAX_DEPTH + 2):
+        inner = item(RequestAttributesSequence=Sequence([inner]), RequestedProcedureID="after")
+        inner["RequestAttributesSequence"].is_undefined_length = True
+    found = extract.shared(scanned(inner, IMPLICIT))["RequestAttributesSequence"]
+    for _ in range(items.MAX_DEPTH):
+        assert found[0]["RequestedProcedureID"] == ["after"]
+        found = found[0].get("RequestAttributesSequence")
+
+
+def test_items_are_bounded() -> None:
+    dataset = item(
+        ProcedureCodeSequence=Sequence([item(CodeValue=str(n)) for n in range(items.MAX_ITEMS + 50)])
+    )
+    assert len(extract.shared(scanned(dataset))["ProcedureCodeSequence"]) == items.MAX_ITEMS
+
+
+@given(st.binary(max_size=200), st.booleans(), st.booleans())
+def test_any_bytes_give_json(value: bytes, implicit: bool, little: bool) -> None:
+    header = RawHeader(dict.fromkeys(ELEMENTS, value), implicit, little)
+    orjson.dumps([extract.shared(header), extract.own(header)])
+    assert len(extract.digest(header)) == 16
+
+
+@given(st.binary(max_size=120), st.booleans(), st.booleans())
+def test_any_item_gives_json(value: bytes, implicit: bool, little: bool) -> None:
+    start = struct.pack("<HHI" if little else ">HHI", 0xFFFE, 0xE000, 0xFFFFFFFF)
+    orjson.dumps(extract.shared(RawHeader({REQUESTS: start + value}, implicit, little)))
+
+
+def test_the_digest_tells_sets_apart() -> None:
+    first = raw(StudyDescription=b"ab", SeriesDescription=b"c")
+    others = [
+        raw(StudyDescription=b"a", SeriesDescription=b"bc"),
+        raw(StudyDescription=b"abc"),
+        raw(StudyDescription=b"ab", SeriesDescription=b"c", PatientID=b""),
+        RawHeader(first.elements, False, True),
+        RawHeader(first.elements, True, False),
+    ]
+    digests = {extract.digest(one) for one in (first, *others)}
+    digests |= {extract.digest(first, "ISO_IR 100"), extract.digest(first, None, "Europe/Paris")}
+    assert len(digests) == len(others) + 3
+
+
+def test_the_digest_ignores_what_belongs_to_one_instance_and_the_order() -> None:
+    one, other = scanned(ct(1)), scanned(ct(2))
+    assert extract.digest(one) == extract.digest(other)
+    assert extract.digest(RawHeader(dict(reversed(one.elements.items())), one.implicit, one.little)) == (
+        extract.digest(one)
+    )
+
+
+def test_the_path_of_every_instance_is_cheap() -> None:
+    """25 µs is the aim; ten times that means that something else than bytes is touched."""
+    header = scanned(ct())
+    best = min(_seconds(extract.own, header) for _ in range(5))
+    assert best < 250e-6
+    assert min(_seconds(extract.digest, header) for _ in range(5)) < 100e-6
+
+
+def _seconds(function: Any, header: RawHeader) -> float:
+    start = perf_counter()
+    for _ in range(100):
+        function(header)
+    return (perf_counter() - start) / 100
+
+
+def test_a_sequence_sent_as_unknown_is_in_implicit_vr() -> None:
+    code = item(CodeValue="1", CodeMeaning="m")
+    nested = scanned(item(ProcedureCodeSequence=Sequence([code])), IMPLICIT).elements[0x00081032]
+    length = len(nested)
+    inner = struct.pack("<HH2sHI", 0x0008, 0x1032, b"UN", 0, length) + nested
+    value = struct.pack("<HHI", 0xFFFE, 0xE000, len(inner)) + inner
+    found = extract.shared(RawHeader({REQUESTS: value}, False, True))["RequestAttributesSequence"]
+    assert found == [{"ProcedureCodeSequence": [{"CodeValue": ["1"], "CodeMeaning": ["m"]}]}]
+
+
+def test_an_icons_fragments_are_passed_over() -> None:
+    fragments = struct.pack("<HHIHHI", 0xFFFE, 0xE000, 0, 0xFFFE, 0xE000, 4) + b"\xfe\xff\x0d\xe0"
+    fragments += struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+    pixels = struct.pack("<HH2sHI", 0x7FE0, 0x0010, b"OB", 0, 0xFFFFFFFF) + fragments
+    inner = pixels + struct.pack("<HH2sH", 0x7FE1, 0x0010, b"LO", 2) + b"X "
+    after = struct.pack("<HH2sH", 0x0040, 0x1001, b"SH", 2) + b"7 "
+    value = struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF) + inner + after
+    found = extract.shared(RawHeader({REQUESTS: value}, False, True))["RequestAttributesSequence"]
+    assert found == [{"RequestedProcedureID": ["7"]}]
+
+
+def test_synthetic_data_sets_are_what_pydicom_reads() -> None:
+    dataset = ct()
+    assert isinstance(dataset, Dataset)
+    shared = extract.shared(scanned(dataset))
+    for keyword in ("PatientID", "StudyDescription", "Modality", "AccessionNumber"):
+        assert shared[keyword] == [str(dataset[keyword].value)]

@@ -1,0 +1,43 @@
+"""Programs that nobody here wrote: where they are, how to get them, how to run them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared"
+IN_CI = os.environ.get("CI") == "true"
+
+
+def _missing(package: str, *programs: str) -> str | None:
+    absent = [program for program in programs if shutil.which(program) is None]
+    return f"{', '.join(absent)} not found: apt-get install {package}" if absent else None
+
+
+# Marker -> why tests with it can't run, or None.
+MISSING: dict[str, str | None] = {
+    "shared": None if SHARED.is_dir() else "needs the shared test objects beside the checkout",
+    "dcmtk": _missing("dcmtk", "storescu", "dcmsend", "echoscu", "findscu"),
+    "orthanc": _missing("orthanc", "Orthanc"),
+    "strace": _missing("strace", "strace"),
+    "promtool": _missing("prometheus", "promtool"),
+    "kafka": _missing("default-jre-headless maven", "java", "mvn"),
+}
+
+
+def dcmtk(program: str, *arguments: str | Path, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    """Run one of DCMTK's clients; its output is text, stderr included."""
+    environ = dict(os.environ, TCP_NODELAY="1")
+    return subprocess.run(
+        [program, *map(str, arguments)],
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        timeout=timeout,
+        check=False,
+    )
