@@ -125,7 +125,7 @@ class LocalNode(Address):
         try:
             with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
                 runner.run(self.node.run(self._lines.put, self._stop))
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  handed to the thread that waits
             self._failure = error
             self._lines.put(error)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import orjson
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filewriter import write_dataset
 from pydicom.sequence import Sequence
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
 
 from node import assemble, extract, header
 from node.model import HeaderSet, InstanceRow, RawHeader, Study
@@ -206,3 +207,39 @@ _SERIES: dict[str, Any] = {
     ),
     "SpecimenDescriptionSequence": Sequence([item(SpecimenIdentifier="SP-1")]),
 }
+
+
+def made_study(folder: Path, uid: str, series: dict[str, int], pixels: int = 64) -> list[Path]:
+    """Files of one study: a series of so many instances for each modality (CT, MR, PT)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    classes = {"CT": CT, "MR": "1.2.840.10008.5.1.4.1.1.4", "PT": "1.2.840.10008.5.1.4.1.1.128"}
+    files = []
+    for number, (modality, count) in enumerate(series.items(), 1):
+        series_uid = generate_uid()
+        for index in range(1, count + 1):
+            data = item(
+                SOPClassUID=classes[modality],
+                SOPInstanceUID=generate_uid(),
+                StudyInstanceUID=uid,
+                SeriesInstanceUID=series_uid,
+                PatientID="MADE-1",
+                PatientName="Made^By^Code",
+                StudyDate="20260102",
+                StudyTime="030405",
+                StudyDescription="made by code",
+                AccessionNumber="A-1",
+                Modality=modality,
+                SeriesNumber=number,
+                InstanceNumber=index,
+                Rows=pixels,
+                Columns=pixels,
+                BitsAllocated=8,
+                PixelData=bytes(pixels * pixels),
+            )
+            data.file_meta = FileMetaDataset()
+            data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+            path = folder / f"{number}-{index}.dcm"
+            data["PixelData"].VR = "OB"
+            data.save_as(path, enforce_file_format=True)
+            files.append(path)
+    return files

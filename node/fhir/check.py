@@ -137,9 +137,11 @@ def _reasons(rules: Rules, resource: Mapping[str, Any]) -> Iterator[str]:
     walked = list(_Walk(rules).resource(resource))
     yield from walked
     if not walked:
-        yield from _contained(rules, resource)
-        yield from _counts(resource)
-        yield from _base(rules, resource)
+        structure = list(_base(rules, resource))
+        yield from structure
+        if not structure:
+            yield from _contained(rules, resource)
+            yield from _counts(resource)
 
 
 @lru_cache(maxsize=8)
@@ -164,16 +166,27 @@ def _base(rules: Rules, resource: Mapping[str, Any]) -> Iterator[str]:
 
 def _sample(resource: Mapping[str, Any]) -> Mapping[str, Any]:
     """The resource with representatives instead of all instances where a series has many."""
-    series = [dict(one, instance=_representatives(one["instance"])) if "instance" in one else one
-              for one in resource.get("series", ())]  # fmt: skip
-    return dict(resource, series=series) if series else resource
+    series = resource.get("series")
+    if not isinstance(series, list):
+        return resource
+    return dict(resource, series=[_thinned(one) if isinstance(one, Mapping) else one for one in series])
 
 
-def _representatives(instances: list[Any]) -> list[Any]:
-    if len(instances) <= _FEW_INSTANCES:
-        return instances
-    shapes = {(*one, one["sopClass"].get("code")): one for one in instances}
-    return [instances[0], *shapes.values(), instances[-1]]
+def _thinned(series: Mapping[str, Any]) -> Mapping[str, Any]:
+    instances = series.get("instance")
+    if not isinstance(instances, list) or len(instances) <= _FEW_INSTANCES:
+        return series
+    shapes = {_shape(one): one for one in instances}
+    return dict(series, instance=[instances[0], *shapes.values(), instances[-1]])
+
+
+def _shape(instance: Any) -> tuple[Any, ...]:
+    """Equal for instances that came out of the same rule: their members, the types of these, the SOP class."""
+    if not isinstance(instance, Mapping):
+        return (type(instance),)
+    sop_class = instance.get("sopClass")
+    of = str(sop_class.get("code")) if isinstance(sop_class, Mapping) else None
+    return (*instance, *map(type, instance.values()), of)
 
 
 def _counts(resource: Mapping[str, Any]) -> Iterator[str]:

@@ -38,6 +38,7 @@ NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_URL, "urn:dicom-fhir-node")
 # C0 without tab, LF and CR, DEL, C1, and the non-characters of the BMP: FHIR forbids or warns of them.
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffe\uffff]")
 _OID = re.compile(r"[0-2](\.(0|[1-9][0-9]*))+\Z")
+_UID = re.compile(r"[0-9.]{1,64}\Z")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:[^\s]+\Z")
 
@@ -68,6 +69,11 @@ def uri(raw: str) -> str | None:
 def oid(raw: str) -> str | None:
     """``urn:oid:`` for a legal OID, else None."""
     return f"urn:oid:{raw}" if _OID.match(raw) else None
+
+
+def uid(raw: str) -> str | None:
+    """A UID that FHIR can carry as id: up to 64 digits and dots (PS3.5 9.1), else None."""
+    return raw if _UID.match(raw) else None
 
 
 def unsigned(raw: str) -> int | None:

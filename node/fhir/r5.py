@@ -20,6 +20,7 @@ from node.fhir.datatypes import (
     reference,
     resource_id,
     string,
+    uid,
     uid_identifier,
     unsigned,
     uri,
@@ -101,7 +102,7 @@ class _Devices:
         """A reference to ``device``; None when nothing is known of it."""
         station = string(device.station)
         body = compact(
-            identifier=[uid_identifier(device.uid)] if device.uid else None,
+            identifier=[uid_identifier(device.uid)] if uid(device.uid) else None,
             manufacturer=string(device.manufacturer),
             serialNumber=string(device.serial),
             name=[{"value": station, "type": "user-friendly-name"}] if station else None,

@@ -248,7 +248,7 @@ class Search:
     def _series(self, plan: _Plan, parent: sa.Row[Any], above: dict[str, Any]) -> Iterator[dict[str, Any]]:
         where = [series.c.study == parent.uid, *_narrowed(SERIES_NARROWING, plan.query)]
         for row in self._pages(series, series.c.uid, where):
-            record = _series_record(row, above)
+            record = _series_record(row, above, plan.study.keys)
             if plan.example and plan.level == "SERIES":
                 same = sa.and_(instance.c.study == row.study, instance.c.series == row.uid)
                 record = self._example(plan, same) | record
@@ -362,14 +362,13 @@ def _in_study(record: dict[str, Any], plan: _Plan) -> Attributes:
     return record | {"Modality": record["ModalitiesInStudy"]}
 
 
-def _series_record(row: sa.Row[Any], above: dict[str, Any]) -> dict[str, Any]:
-    """The series' own keys; those of study and patient stay what the study says, whatever this header had."""
+def _series_record(row: sa.Row[Any], above: dict[str, Any], decided: frozenset[str]) -> dict[str, Any]:
+    """What the series' own header says, also of its study; only the keys in ``decided``, by which the study
+    was chosen, stay as they were, so that an answer always agrees with its query."""
     own = _attributes(row)
     return {
-        **above,
-        **{keyword: values for keyword, values in own.items() if KEY_LEVELS.get(keyword) == "SERIES"},
-        # not to be inherited from the study's first series
-        **{keyword: [] for keyword in above if KEY_LEVELS.get(keyword) == "SERIES" and keyword not in own},
+        **{keyword: values for keyword, values in above.items() if KEY_LEVELS.get(keyword) != "SERIES"},
+        **{keyword: values for keyword, values in own.items() if keyword not in decided},
         "SeriesInstanceUID": [row.uid],
         "NumberOfSeriesRelatedInstances": [row.instances],
     }

@@ -391,9 +391,14 @@ def _connection(options: KafkaOptions) -> dict[str, Any]:
 async def _abandon(producer: Any) -> None:
     """Close a producer whose sends may never end. ``AIOKafkaProducer.stop`` waits for them without limit, so
     its sender is cancelled first; the second cancel ends the request that the first one waits for."""
-    sender = producer._sender.sender_task
+    sender, accumulator = producer._sender.sender_task, producer._message_accumulator
     while sender is not None and not sender.done():
         sender.cancel()
         await asyncio.wait({sender}, timeout=1.0)
-    producer._message_accumulator.fail_all(kafka_errors.ProducerClosed())
+    batches = [*accumulator._pending_batches, *(b for queue in accumulator._batches.values() for b in queue)]
+    waiters = [waiter for batch in batches for waiter in (batch.future, batch._drain_waiter)]
+    for waiter in (*waiters, producer._txn_manager._transaction_waiter):
+        # Nobody else will look at it; asyncio complains of errors that were never retrieved.
+        if waiter is not None and not waiter.cancel() and not waiter.cancelled():
+            waiter.exception()
     await producer.stop()

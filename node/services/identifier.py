@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, Final
 
-from pydicom.charset import encode_string, python_encoding
+from pydicom.charset import custom_encoders, encode_string, python_encoding
 from pydicom.datadict import dictionary_VR, keyword_for_tag, tag_for_keyword
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
@@ -54,7 +54,8 @@ DEFAULT_REPERTOIRE: Final = frozenset({"", "ISO_IR 6", "ISO 2022 IR 6"})
 
 Values = Sequence[Any]
 
-# warnings.catch_warnings changes the whole process and must not overlap with itself.
+# pydicom says what is wrong with a value, a patient's perhaps, by warnings. Silencing them changes the whole
+# process for that moment, and must not overlap with itself.
 _quiet = threading.Lock()
 
 
@@ -80,7 +81,6 @@ def decode(data: bytes, transfer_syntax: str) -> list[Key]:
         if len(data) > MAX_BYTES:
             raise IdentifierError(f"identifier is larger than {MAX_BYTES} bytes")
         with _quiet, warnings.catch_warnings():
-            # pydicom warns about values, and a value may be a patient's
             warnings.simplefilter("ignore")
             dataset = read_dataset(BytesIO(data), syntax.is_implicit_VR, syntax.is_little_endian)
             keys = list(_keys(dataset, syntax, (), 0))
@@ -191,13 +191,17 @@ class CharacterSet:
     def encode(self, value: str, vr: str) -> bytes:
         if value.isascii():
             return value.encode("ascii")
-        if vr != "PN":
-            return encode_string(value, self.codecs)
-        # every component starts in the first set again (PS3.5 6.2.1.2)
-        return b"=".join(
-            b"^".join(encode_string(component, self.codecs) for component in group.split("^"))
-            for group in value.split("=")
-        )
+        if len(self.codecs) == 1 and self.codecs[0] not in custom_encoders:
+            return value.encode(self.codecs[0])
+        with _quiet, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if vr != "PN":
+                return encode_string(value, self.codecs)
+            # every component starts in the first set again (PS3.5 6.2.1.2)
+            return b"=".join(
+                b"^".join(encode_string(component, self.codecs) for component in group.split("^"))
+                for group in value.split("=")
+            )
 
 
 _UTF8: Final = CharacterSet((UTF_8,), ("utf-8",))
@@ -225,15 +229,10 @@ def character_set(texts: Iterable[tuple[str, str]], own: Sequence[str]) -> Chara
 
 
 def _survives(text: str, vr: str, chosen: CharacterSet) -> bool:
-    """Character by character first: pydicom's encoder warns, and writes «?», where it can't."""
+    """Character by character first: pydicom's encoder writes «?» where it can't."""
     if not all(any(_encodes(char, codec) for codec in chosen.codecs) for char in set(text)):
         return False
-    with _quiet, warnings.catch_warnings():
-        warnings.simplefilter("error")
-        try:
-            encoded = chosen.encode(text, vr)
-        except UserWarning:
-            return False
+    encoded = chosen.encode(text, vr)
     return charset.decode(encoded, charset.codecs_of(tuple(chosen.terms)), _delimiters(vr)) == text
 
 
@@ -249,9 +248,11 @@ def _encodes(char: str, codec: str) -> bool:
 
 
 def encode(keys: Sequence[Key], own_charset: Sequence[str], transfer_syntax: str) -> bytes:
-    """The identifier of an answer. (0008,0005) is chosen here (``character_set``): a key of it is ignored."""
+    """The identifier of an answer. (0008,0005) is chosen here (``character_set``), whatever its key says."""
     syntax = UID(transfer_syntax)
     chosen = character_set(_texts(keys), [term.strip() for term in own_charset])
+    if not chosen.terms and any(key.tag == CHARACTER_SET for key in keys):
+        chosen = _UTF8  # asked for, and may not be empty (PS3.3 C.12.1.1.2): ASCII is UTF-8 too
     declared = [Key(CHARACTER_SET, "CS", "", chosen.terms)] if chosen.terms else []
     encoded = _written([*declared, *(key for key in keys if key.tag != CHARACTER_SET)], chosen, syntax)
     return _deflated(encoded) if syntax.is_deflated else encoded
@@ -267,7 +268,7 @@ def keys_of(attributes: Attributes, wanted: Attributes | None = None) -> list[Ke
     keys = []
     for keyword in wanted or attributes:
         tag = tag_for_keyword(keyword)
-        if tag is None:
+        if tag is None or tag == CHARACTER_SET:  # an item inherits the answer's set (PS3.5 7.5.3)
             continue
         values = attributes.get(keyword, ())
         vr = vr_of(keyword)

@@ -53,6 +53,7 @@ _ANNOUNCED_PDU: Final = 16384  # a requestor of C-STORE only receives small answ
 _ANSWER_BOUND: Final = 1 << 20  # no PDU that answers us is longer; a length above it is not read
 _LARGEST_PDU: Final = 131072  # measured: longer PDUs are slower, whatever the peer would take
 _SMALLEST_PDU: Final = 64
+_SHORTEST_ACCEPT: Final = 74  # its fixed fields, PS3.8 9.3.3: pynetdicom's decoder takes less without a word
 _PDV_OVERHEAD: Final = 6  # item length, context id, message control header: PS3.8 9.3.5.1
 
 _ASSOCIATE_AC, _ASSOCIATE_RJ, _P_DATA, _RELEASE_RQ, _RELEASE_RP, _ABORT = 2, 3, 4, 5, 6, 7
@@ -131,6 +132,8 @@ class Requestor:
             raise _rejection(pdu)
         if kind != _ASSOCIATE_AC:
             raise ProtocolError(f"the peer answered A-ASSOCIATE-RQ with PDU type 0x{kind:02X}")
+        if len(pdu) < _SHORTEST_ACCEPT:
+            raise ProtocolError(f"the peer's A-ASSOCIATE-AC has {len(pdu)} bytes")
         try:
             decoded = A_ASSOCIATE_AC()
             decoded.decode(pdu)

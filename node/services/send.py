@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ssl
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -98,7 +97,7 @@ def _parts(queue: Sequence[Sendable]) -> list[deque[Sendable]]:
     return parts
 
 
-class _Interrupted(Exception):  # noqa: N818 -- no error: it carries Ctrl-C out of the middle of an object
+class _Interrupted(Exception):  # no error: it carries Ctrl-C out of the middle of an object
     """The user asked to stop."""
 
 
@@ -112,6 +111,8 @@ class _Round:
     ledger: Ledger
     stop: threading.Event = field(default_factory=threading.Event)
     live: set[Requestor] = field(default_factory=set)
+    working: int = 0
+    idle: threading.Condition = field(default_factory=threading.Condition)
     lost: str = "not sent"
     contexts: tuple[Context, ...] = ()
 
@@ -120,31 +121,39 @@ class _Round:
 
     def run(self) -> bool:
         """Sends until the queue is empty or the peer is given up; False when the user interrupted."""
-        count = min(self.options.associations, len(self.queue))
-        threads = [threading.Thread(target=self._work, name=f"send-{n}", daemon=True) for n in range(count)]
         try:
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
+            for number in range(min(self.options.associations, len(self.queue))):
+                with self.idle:
+                    self.working += 1
+                threading.Thread(target=self._thread, name=f"send-{number}", daemon=True).start()
+            self._wait(None)
         except KeyboardInterrupt:
-            self._interrupt(threads)
+            self._interrupt()
         while self.queue:
             item = self.queue.popleft()
             self.ledger.failed(item, "interrupted" if self.stop.is_set() else self.lost + _suspicion(item))
         return not self.stop.is_set()
 
-    def _interrupt(self, threads: list[threading.Thread]) -> None:
+    def _interrupt(self) -> None:
         self.stop.set()
-        deadline = time.monotonic() + _GRACE_SECONDS
-        for thread in threads:
-            if thread.ident is not None:
-                thread.join(max(0.0, deadline - time.monotonic()))
-        for requestor in list(self.live):
-            requestor.interrupt()
-        for thread in threads:
-            if thread.ident is not None:
-                thread.join()
+        if not self._wait(_GRACE_SECONDS):
+            for requestor in list(self.live):
+                requestor.interrupt()
+            self._wait(_GRACE_SECONDS)
+
+    def _wait(self, seconds: float | None) -> bool:
+        """True when no thread works any more. Not ``Thread.join``: Python 3.11 takes a thread for ended when
+        Ctrl-C interrupts that."""
+        with self.idle:
+            return self.idle.wait_for(lambda: self.working == 0, seconds)
+
+    def _thread(self) -> None:
+        try:
+            self._work()
+        finally:
+            with self.idle:
+                self.working -= 1
+                self.idle.notify_all()
 
     def _work(self) -> None:
         """One association after another, until nothing is left or too many in a row brought no answer."""

@@ -1,6 +1,6 @@
 """Which files under a path can be sent, and as what: the few elements a C-STORE request needs, nothing else.
 
-A file is read only as far as its SOP Instance UID. The UIDs are the data set's own, since a receiver compares
+Only the head of a file is read. The UIDs are the data set's own, since a receiver compares
 them with the command's (PS3.4 B.2.3: 0xA900); the file meta information stands in where it has none.
 """
 
@@ -9,10 +9,8 @@ from __future__ import annotations
 import os
 import struct
 import sys
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, Final, Literal
 
@@ -20,23 +18,16 @@ from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_dataset, read_preamble
 from pydicom.tag import BaseTag
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from node.elements import SOP_CLASS_UID, SOP_INSTANCE_UID
+from node.header import scan as scan_header
 
 Skipped = Literal["not DICOM", "DICOMDIR", "empty"]
 
 _DICOMDIR: Final = "1.2.840.10008.1.3.10"
-_IMPLICIT_LITTLE: Final = "1.2.840.10008.1.2"
-_EXPLICIT_LITTLE: Final = "1.2.840.10008.1.2.1"
-_DEFLATED: Final = {
-    "1.2.840.10008.1.2.1.99",
-    "1.2.840.10008.1.2.4.95",
-}  # Deflated LE, JPIP Referenced Deflate
-_EXPLICIT_BIG: Final = "1.2.840.10008.1.2.2"
-
 _MEDIA_CLASS, _MEDIA_INSTANCE, _TRANSFER_SYNTAX = 0x00020002, 0x00020003, 0x00020010
-_SOP_CLASS, _SOP_INSTANCE = 0x00080016, 0x00080018
 
-_DEFLATED_PREFIX: Final = 1 << 16  # the UIDs come within the first elements: no need to inflate the pixels
-_PREFIX: Final = 1 << 16  # a data set is scanned no further than this
 _UID_CHARACTERS: Final = frozenset("0123456789.")
 
 # What pydicom's readers raise on bytes that are no data set
@@ -51,7 +42,6 @@ _UNREADABLE: Final = (
     IndexError,
     AttributeError,
     NotImplementedError,
-    zlib.error,
 )
 
 
@@ -121,16 +111,17 @@ def _inspect(path: Path, file: BinaryIO) -> Sendable | NotSent:
         read_preamble(file, force=True)
         meta = read_dataset(file, False, True, stop_when=lambda tag, _vr, _length: tag >> 16 != 2)
         offset = file.tell()
-        transfer_syntax = _uid(meta, _TRANSFER_SYNTAX) or _guess(file.read(6))
-        file.seek(offset)
-        data_set = _head(file, transfer_syntax)
+        transfer_syntax = _meta_uid(meta, _TRANSFER_SYNTAX) or _guess(file.read(6))
     except _UNREADABLE as error:
         if not preamble:
             return NotSent(path, "no DICOM", skipped="not DICOM")
         return NotSent(path, f"not readable as DICOM: {error}")
-    sop_class = _uid(data_set, _SOP_CLASS) or _uid(meta, _MEDIA_CLASS)
-    sop_instance = _uid(data_set, _SOP_INSTANCE) or _uid(meta, _MEDIA_INSTANCE)
-    if _DICOMDIR in (sop_class, _uid(meta, _MEDIA_CLASS)):
+    found = scan_header(
+        lambda at, count: os.pread(file.fileno(), count, offset + at), transfer_syntax
+    ).elements
+    sop_class = _text(found.get(SOP_CLASS_UID, b"")) or _meta_uid(meta, _MEDIA_CLASS)
+    sop_instance = _text(found.get(SOP_INSTANCE_UID, b"")) or _meta_uid(meta, _MEDIA_INSTANCE)
+    if _DICOMDIR in (sop_class, _meta_uid(meta, _MEDIA_CLASS)):
         return NotSent(path, "a DICOMDIR", skipped="DICOMDIR")
     if not preamble and not meta and not (sop_class and sop_instance):
         return NotSent(path, "no DICOM", skipped="not DICOM")
@@ -142,19 +133,6 @@ def _inspect(path: Path, file: BinaryIO) -> Sendable | NotSent:
     # a study's objects share few classes and syntaxes: one string each, not one per file
     return Sendable(
         path, sys.intern(sop_class), sop_instance, sys.intern(transfer_syntax), offset, size - offset
-    )
-
-
-def _head(file: BinaryIO, transfer_syntax: str) -> Dataset:
-    """The data set's elements up to SOP Instance UID, undecoded."""
-    prefix = file.read(_PREFIX)
-    if transfer_syntax in _DEFLATED:
-        prefix = zlib.decompressobj(-zlib.MAX_WBITS).decompress(prefix, _DEFLATED_PREFIX)
-    return read_dataset(
-        BytesIO(prefix),
-        is_implicit_VR=transfer_syntax == _IMPLICIT_LITTLE,
-        is_little_endian=transfer_syntax != _EXPLICIT_BIG,
-        stop_when=lambda tag, _vr, _length: tag > _SOP_INSTANCE,
     )
 
 
@@ -170,14 +148,17 @@ def _looks_like_elements(head: bytes) -> bool:
 def _guess(head: bytes) -> str:
     """The encoding of a data set that nothing declares, from its first element (PS3.5 7.1)."""
     if not head[4:6].isalpha() or not head[4:6].isupper():
-        return _IMPLICIT_LITTLE
-    return _EXPLICIT_BIG if head[0] == 0 and head[1] != 0 else _EXPLICIT_LITTLE
+        return str(ImplicitVRLittleEndian)
+    return str(ExplicitVRBigEndian) if head[0] == 0 and head[1] != 0 else str(ExplicitVRLittleEndian)
 
 
-def _uid(data_set: Dataset, tag: int) -> str:
+def _meta_uid(meta: Dataset, tag: int) -> str:
     """A UID as the file has it: pydicom would warn of an illegal one, and it goes out unchanged anyway."""
-    if tag not in data_set:
+    if tag not in meta:
         return ""
-    value = data_set.get_item(BaseTag(tag)).value
-    text = value.decode("latin-1") if isinstance(value, bytes) else str(value or "")
-    return text.strip(" \0")
+    value = meta.get_item(BaseTag(tag)).value
+    return _text(value) if isinstance(value, bytes) else str(value or "")
+
+
+def _text(value: bytes) -> str:
+    return value.decode("latin-1").strip(" \0")

@@ -76,7 +76,7 @@ class Backend:
 
     def study(self, uid: str) -> Json:
         row, series = self._studies.summary(uid)
-        return {**_study(row), "series": [dict(part) for part in series]}
+        return {**_study(row), "series": [_with_times(part) for part in series]}
 
     def resource(self, uid: str, profile: str, version: int | None) -> bytes:
         """A published version as it was published; without one (or with none named) the present state."""
@@ -135,7 +135,8 @@ def _study(row: Mapping[str, Any]) -> Json:
 
 
 def _with_times(row: Mapping[str, Any]) -> Json:
-    return {name: _instant(value) if name in _TIMES else value for name, value in row.items()}
+    # SQLAlchemy's keys are a subclass of str, which orjson refuses
+    return {str(name): _instant(value) if name in _TIMES else value for name, value in row.items()}
 
 
 def _instant(seconds: float | None) -> str | None:

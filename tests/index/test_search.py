@@ -213,7 +213,21 @@ def test_records_carry_the_keys_of_the_levels_above(search: Search) -> None:
     assert found["NumberOfSeriesRelatedInstances"] == [1]
     assert found["AvailableTransferSyntaxUID"] == [EXPLICIT]
     # not inherited from the study's first series
-    assert found["SeriesDescription"] == []
+    assert "SeriesDescription" not in found
+
+
+def test_a_series_says_what_its_own_header_says_of_the_study(engine: Engine, search: Search) -> None:
+    series = {
+        "6.1.1": ({"Modality": ["PT"], "StudyDescription": ["PET"]}, {"6.1.1.1": {}}),
+        "6.1.2": ({"Modality": ["KO"], "StudyDescription": ["Key objects"]}, {"6.1.2.1": {}}),
+    }
+    add_study(engine, "6.1", DOE, series)
+    study_only = {"StudyInstanceUID": ["6.1"]}
+    said = [each["StudyDescription"] for each in search.find("IMAGE", study_only)]
+    assert said == [["PET"], ["Key objects"]]
+    # but an answer agrees with the key that it was found by
+    said = [each["StudyDescription"] for each in search.find("SERIES", {"StudyDescription": ["PE?"]})]
+    assert said == [["PET"], ["PET"]]
 
 
 def test_a_key_below_the_level_is_answered_from_the_first_instance(search: Search) -> None:

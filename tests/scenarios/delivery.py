@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -29,9 +30,17 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
     made.close()
 
 
+@pytest.fixture(autouse=True)
+def nothing_left_behind(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """No task or future that asyncio would complain of when it is collected."""
+    yield
+    gc.collect()
+    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
+
+
 @pytest.fixture
 def topic(kafka_broker: KafkaBroker) -> str:
-    kafka_broker.ensurerelaying()
+    kafka_broker.ensure_running()
     name = f"imaging-study-{uuid.uuid4()}"
     kafka_broker.create_topic(name)
     return name

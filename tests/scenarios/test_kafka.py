@@ -15,8 +15,18 @@ from node.index.outbox import Outbox
 from node.publish.kafka import KafkaOptions, KafkaPublisher
 from tests.kafka_broker import KafkaBroker, free_port
 from tests.publish.events import event
+from tests.scenarios.delivery import (
+    assert_once_and_in_order,
+    commit,
+    engine,
+    ids_of,
+    kafka_options,
+    nothing_left_behind,
+    relaying,
+    topic,
+)
 
-__all__ = ["engine", "topic"]
+__all__ = ["engine", "nothing_left_behind", "topic"]
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
@@ -111,7 +121,7 @@ def test_node_starts_while_the_broker_is_away(
                 await asyncio.to_thread(kafka_broker.ensure_running)
                 await metrics.until(lambda: metrics.out == [sent.id])
         finally:
-            kafka_broker.ensurerelaying()
+            kafka_broker.ensure_running()
 
     asyncio.run(run())
     assert ids_of(kafka_broker.read_all(topic)) == [sent.id]
@@ -141,7 +151,7 @@ def test_stop_does_not_wait_for_ever_for_a_broker_that_is_away(
         asyncio.run(first_run())
         assert time.monotonic() - started < 20
     finally:
-        kafka_broker.ensurerelaying()
+        kafka_broker.ensure_running()
     asyncio.run(second_run())
     assert sorted(ids_of(kafka_broker.read_all(topic))) == [first.id, second.id]
 

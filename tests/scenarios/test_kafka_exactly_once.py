@@ -19,11 +19,12 @@ from tests.scenarios.delivery import (
     engine,
     ids_of,
     kafka_options,
+    nothing_left_behind,
     relaying,
     topic,
 )
 
-__all__ = ["engine", "topic"]
+__all__ = ["engine", "nothing_left_behind", "topic"]
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 

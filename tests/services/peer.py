@@ -137,7 +137,10 @@ class Peer:
             parts[control & 1] += pdu[12:]
             if control == 2:
                 break
-            pdu = self._pdu(sock)[1]
+            kind, pdu = self._pdu(sock)
+            if kind != 4:
+                self.endings.append(kind)
+                raise ConnectionError("the requestor ended the association inside an object")
         command, at = {}, 0
         while at < len(parts[1]):
             _, element, length = struct.unpack_from("<HHI", parts[1], at)

@@ -184,6 +184,21 @@ def test_the_study_s_own_set_or_utf_8(own: list[str], name: str, terms: list[str
     assert str(found.PatientName) == name
 
 
+def test_a_set_that_is_asked_for_is_named_and_items_have_none_of_their_own() -> None:
+    stored = {"SpecificCharacterSet": ["ISO_IR 100"], "CodeMeaning": ["Čelist"], "NoKeyword": ["x"]}
+    asked = [
+        Key(0x00080005, "CS", "SpecificCharacterSet", []),
+        Key(0x00081032, "SQ", "ProcedureCodeSequence", [identifier.keys_of(stored)]),
+    ]
+    found = read(identifier.encode(asked, [], ExplicitVRLittleEndian), ExplicitVRLittleEndian)
+    (item,) = found.ProcedureCodeSequence
+    assert found.SpecificCharacterSet == "ISO_IR 192"
+    assert [element.keyword for element in item] == ["CodeMeaning"]
+    assert item.CodeMeaning == "Čelist"
+    plain = identifier.encode(asked[:1], [], ExplicitVRLittleEndian)
+    assert read(plain, ExplicitVRLittleEndian).SpecificCharacterSet == "ISO_IR 192"
+
+
 @pytest.mark.parametrize("path", sorted(get_charset_files("chr*.dcm")))
 def test_real_names_come_back_in_their_own_set(path: str) -> None:
     dataset = dcmread(path)
