@@ -156,6 +156,7 @@ def send(
 @_reported
 def demo(
     to: Annotated[str, typer.Option("--to", help="AE@HOST:PORT of the running node")] = "",
+    wait: Annotated[bool, typer.Option("--wait", help="wait out the quiet period instead of using `complete`")] = False,
     url: Url = None,
     config: ConfigFile = None,
 ) -> None:
@@ -164,7 +165,7 @@ def demo(
 
     settings = _load(config)
     where = to or f"{settings.dicom.ae_title}@127.0.0.1:{settings.dicom.port}"
-    if not run_demo(where, _client(url, config), _out):
+    if not run_demo(where, _client(url, config), _out, wait):
         raise typer.Exit(1)
 
 

@@ -322,8 +322,9 @@ class Study:
     """A study merged from all its instances, the same whatever the order in which they came.
 
     ``procedure``, ``procedure_id``, ``requested_codes``, ``reasons`` and ``reason_codes`` are the request's
-    attributes at the root of the data sets. ``accessions`` has the most frequent first. ``identities`` are the distinct patients found: more than one
-    means that the study must not be published as one patient's. ``findings`` are the disagreements settled.
+    attributes at the root of the data sets. ``accessions`` has the most frequent first. ``identities`` are the
+    distinct patients found: more than one means that the study must not be published as one patient's.
+    ``findings`` are the disagreements settled.
     """
 
     uid: str
