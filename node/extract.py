@@ -40,7 +40,7 @@ def digest(header: RawHeader, fallback_charset: str | None = None, timezone: str
     lengths = [len(value) for value in values]
     # Lengths before bytes, so that no two sets run together into the same input.
     head = struct.pack(f"<{2 * len(present)}Q", *present, *lengths)
-    context = repr((header.implicit, header.little, fallback_charset, timezone)).encode()
+    context = repr((header.implicit, header.little, fallback_charset or "", timezone or "")).encode()
     return blake2b(b"".join((context, head, *values)), digest_size=16).digest()
 
 

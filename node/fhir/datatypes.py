@@ -116,6 +116,7 @@ def date_time(moment: Moment | None, default_timezone: str) -> str | None:
 
 @lru_cache(maxsize=64)
 def _zone(name: str) -> ZoneInfo:
+    # The time zone database is a table like the others here, only that it lies in files.
     return ZoneInfo(name)
 
 

@@ -87,8 +87,7 @@ class KafkaPublisher:
         """The ids in the last committed transaction; none without transactions, nothing tells then."""
         if self._cursor is None:
             return set()
-        _, ids = await self._cursor.read()
-        return ids & {event.id for event in events}
+        return (await self._cursor.read())[1] & {event.id for event in events}
 
     async def publish(self, events: Sequence[Event]) -> list[Outcome]:
         batch = Batch(events)
@@ -126,9 +125,8 @@ class KafkaPublisher:
             self._producer = await _started(self._options)
         if self._cursor is not None and self._doubt is not None:
             committed, _ = await self._cursor.read()
-            transaction, seqs = self._doubt
-            if transaction == committed:
-                self._known_out |= seqs
+            if committed == self._doubt[0]:
+                self._known_out |= self._doubt[1]
             self._doubt = None
 
     def _settle_known(self, batch: Batch) -> None:
@@ -143,10 +141,9 @@ class KafkaPublisher:
         for topic, (refused, waiting) in zip(topics, reasons, strict=True):
             if waiting is not None:
                 batch.waiting[topic] = waiting
-            if refused is not None:
-                for event in batch.events:
-                    if event.topic == topic:
-                        batch.settle(event, refused)
+            for event in batch.events:
+                if refused is not None and event.topic == topic:
+                    batch.settle(event, refused)
 
     async def _topic_problem(self, topic: str) -> tuple[str | None, str | None]:
         """Why nothing can be written to the topic: for good, or for now."""
@@ -322,8 +319,8 @@ class _Cursor:
         return value["transaction"], set(value["ids"])
 
     def _unavailable(self, error: Exception) -> PublishUnavailable:
-        where = f"Kafka {self._options.bootstrap_servers}, topic {self.topic}"
-        return PublishUnavailable(f"{where}: {_text(error)}")
+        servers = self._options.bootstrap_servers
+        return PublishUnavailable(f"Kafka {servers}, topic {self.topic}: {_text(error)}")
 
 
 def _text(error: Exception) -> str:
@@ -338,13 +335,12 @@ def _refusal(error: Exception) -> str | None:
 
 
 async def _started(options: KafkaOptions) -> Any:
-    where = f"Kafka {options.bootstrap_servers}"
     producer = AIOKafkaProducer(**_arguments(options))
     try:
         await producer.start()
     except kafka_errors.KafkaError as error:
         await producer.stop()
-        raise PublishUnavailable(f"{where}: {_text(error)}") from error
+        raise PublishUnavailable(f"Kafka {options.bootstrap_servers}: {_text(error)}") from error
     except BaseException:
         await _abandon(producer)
         raise
