@@ -34,6 +34,9 @@ _LONG: Final = frozenset(
 _SHORT: Final = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
 
 
+_PIXELS: Final = frozenset({"OB", "OW"})
+
+
 class _MalformedError(Exception):
     """The bytes from here on mean nothing; what was read before stands."""
 
@@ -107,16 +110,13 @@ class _Walk:
         is_sequence = sent == "SQ" or (sent in ("", "UN") and known == "SQ") or length == _UNDEFINED
         if not is_sequence:
             stop = self._at + length
-            if keyword and length <= MAX_VALUE:
-                into.append(Part(keyword, known, self._raw[self._at : min(stop, end)]))
             if stop > end:
-                raise _MalformedError
+                raise _MalformedError  # half a value is no value
+            if keyword and length <= MAX_VALUE:
+                into.append(Part(keyword, known, self._raw[self._at : stop]))
             self._at = stop
             return
-        if "OB" in (sent, known) or "OW" in (
-            sent,
-            known,
-        ):  # encapsulated pixels of an icon: fragments, not items
+        if _PIXELS & {sent, known}:  # encapsulated pixels of an icon: their items are fragments
             self._skip(length, end, implicit)
             return
         # A sequence sent as UN is in implicit VR whatever surrounds it (PS3.5 6.2.2 note 2).

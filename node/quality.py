@@ -6,7 +6,15 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from node.model import Finding, Moment, Study
-from node.values import moment_key, parse_date, parse_datetime, parse_time, parse_unsigned, resolve
+from node.values import (
+    moment_key,
+    parse_date,
+    parse_datetime,
+    parse_offset,
+    parse_time,
+    parse_unsigned,
+    resolve,
+)
 
 _Hit = tuple[str, str, int]  # DICOM keyword, UID, instances
 
@@ -43,6 +51,14 @@ def _legal_date(moment: Moment) -> bool:
 
 def _legal_time(moment: Moment) -> bool:
     return not moment.time or parse_time(moment.time) is not None
+
+
+def _offsets(study: Study) -> Iterator[_Hit]:
+    """A wrong offset costs the time: a dateTime without one is a date."""
+    for series in study.series:
+        moments = (study.started, series.started, series.acquired, series.content)
+        if any(one and one.offset and parse_offset(one.offset) is None for one in moments):
+            yield "TimezoneOffsetFromUTC", series.uid, len(series.instances)
 
 
 def _numbers(study: Study) -> Iterator[_Hit]:
@@ -108,6 +124,7 @@ RULES: Final[dict[str, Callable[[Study], Iterator[_Hit]]]] = {
     "modality-missing": _modality,
     "date-invalid": lambda study: _illegal(study, "Date", _legal_date),
     "time-invalid": lambda study: _illegal(study, "Time", _legal_time),
+    "offset-invalid": _offsets,
     "number-out-of-range": _numbers,
     "series-before-study": _before_study,
     "laterality-mixed": _sides,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import calendar
 import re
 from collections.abc import Iterable
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -121,12 +121,7 @@ def parse_unsigned(raw: str) -> int | None:
 def parse_decimal(raw: str) -> Decimal | None:
     """DS; NaN and infinities are None."""
     raw = raw.strip()
-    if not _DECIMAL.match(raw):
-        return None
-    try:
-        return Decimal(raw)
-    except InvalidOperation:
-        return None
+    return Decimal(raw) if _DECIMAL.match(raw) else None
 
 
 def uid_key(uid: str) -> tuple[tuple[int, ...], str]:

@@ -234,6 +234,8 @@ def test_a_set_that_is_not_there_is_an_error() -> None:
     [
         ({"PatientID": ""}, "patient-id-missing", "PatientID"),
         ({"Modality": ""}, "modality-missing", "Modality"),
+        ({"TimezoneOffsetFromUTC": "-0000"}, "offset-invalid", "TimezoneOffsetFromUTC"),
+        ({"TimezoneOffsetFromUTC": "CET"}, "offset-invalid", "TimezoneOffsetFromUTC"),
         ({"InstanceNumber": "-1"}, "number-out-of-range", "InstanceNumber"),
         ({"SeriesNumber": "2147483648"}, "number-out-of-range", "SeriesNumber"),
         ({"SeriesDate": "20260309"}, "series-before-study", "SeriesDate"),

@@ -152,11 +152,12 @@ def test_depth_is_bounded_without_recursion() -> None:
     assert depth == items.MAX_DEPTH
 
 
-def test_what_follows_a_sequence_that_is_too_deep_is_still_read() -> None:
+@pytest.mark.parametrize("undefined", [False, True])
+def test_what_follows_a_sequence_that_is_too_deep_is_still_read(undefined: bool) -> None:
     inner = item(CodeValue="deep")
     for _ in range(items.MAX_DEPTH + 2):
         inner = item(RequestAttributesSequence=Sequence([inner]), RequestedProcedureID="after")
-        inner["RequestAttributesSequence"].is_undefined_length = True
+        inner["RequestAttributesSequence"].is_undefined_length = undefined
     found = extract.shared(scanned(inner, IMPLICIT))["RequestAttributesSequence"]
     for _ in range(items.MAX_DEPTH):
         assert found[0]["RequestedProcedureID"] == ["after"]
@@ -168,6 +169,20 @@ def test_items_are_bounded() -> None:
         ProcedureCodeSequence=Sequence([item(CodeValue=str(n)) for n in range(items.MAX_ITEMS + 50)])
     )
     assert len(extract.shared(scanned(dataset))["ProcedureCodeSequence"]) == items.MAX_ITEMS
+
+
+def test_elements_are_bounded() -> None:
+    one = struct.pack("<HHI", 0x0040, 0x1001, 2) + b"7 "
+    value = struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF) + one * (items.MAX_ELEMENTS + 10)
+    found = items.walk(value, implicit=True, little=True)
+    assert len(found[0]) == items.MAX_ELEMENTS
+
+
+def test_half_a_value_is_no_value() -> None:
+    inner = struct.pack("<HHI", 0x0008, 0x0100, 2) + b"A " + struct.pack("<HHI", 0x0008, 0x0104, 10) + b"Che"
+    value = struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF) + inner
+    found = extract.shared(RawHeader({0x00081032: value}, True, True))
+    assert found == {"ProcedureCodeSequence": [{"CodeValue": ["A"]}]}
 
 
 @given(st.binary(max_size=200), st.booleans(), st.booleans())

@@ -28,6 +28,7 @@ from node.fhir.datatypes import (
 from node.fhir.options import FhirOptions
 from node.fhir.sopclasses import Kind, kind
 from node.model import Code, Device, Identifier, Instance, Labels, Moment, Organization, Person, Series, Study
+from node.parts import joined
 from node.values import earliest
 
 TARGET: Final = "r5"
@@ -175,7 +176,8 @@ def _study_started(study: Study, options: FhirOptions) -> str | None:
 
 def _based_on(study: Study, options: FhirOptions) -> list[Json]:
     """One ServiceRequest an accession number; without any, the requested procedures' ids."""
-    numbers = [*study.accessions, *(one.accession for one in study.requests if one.accession)]
+    # A request item often repeats the number of the root without its issuer: that is the same request.
+    numbers = joined([*study.accessions, *(one.accession for one in study.requests if one.accession)])
     system = options.default_accession_system
     known = [identifier(number, options, "ACSN", system) for number in numbers]
     if not any(known):

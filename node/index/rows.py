@@ -13,6 +13,7 @@ from sqlalchemy import bindparam
 
 from node import completion
 from node.index import schema
+from node.matching import name_key
 from node.model import Attributes, ObjectKey, State, StudyState
 
 _STUDY: Final = schema.study
@@ -55,7 +56,7 @@ def search_columns(attributes: Attributes) -> dict[str, str]:
     return {
         "patient_id": text(attributes, "PatientID"),
         "patient_issuer": text(attributes, "IssuerOfPatientID"),
-        "patient_name_key": text(attributes, "PatientName").casefold(),
+        "patient_name_key": name_key(text(attributes, "PatientName")),
         "study_date": text(attributes, "StudyDate"),
         "study_time": text(attributes, "StudyTime"),
         "accession": text(attributes, "AccessionNumber"),

@@ -46,8 +46,8 @@ class Load:
 
 
 LOADS: Final = (
-    Load("CT 525 kB", CT_IMAGE, "CT", 512, 512, 1, 400, 120),
-    Load("MR 10 kB", MR_IMAGE, "MR", 68, 68, 1, 1600, 400),
+    Load("CT 525 kB", CT_IMAGE, "CT", 512, 512, 1, 600, 120),
+    Load("MR 10 kB", MR_IMAGE, "MR", 68, 68, 1, 2400, 400),
     Load("multi-frame 200 MB", ENHANCED_CT, "CT", 512, 512, 381, 8, 2),
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable
@@ -38,6 +39,7 @@ class Peer:
     fault: Callable[[int, Stored], bytes | None] = lambda _number, _stored: None
     context_result: Callable[[str, str], int] = lambda _abstract, _transfer: 0
     reject: Callable[[int], tuple[int, int, int] | None] = lambda _: None
+    tls: ssl.SSLContext | None = None
     stored: list[Stored] = field(default_factory=list)
     requests: list[A_ASSOCIATE_RQ] = field(default_factory=list)
     longest_pdu: int = 0
@@ -76,7 +78,11 @@ class Peer:
         with sock:
             sock.settimeout(10)
             try:
-                self._converse(sock)
+                if self.tls is None:
+                    self._converse(sock)
+                    return
+                with self.tls.wrap_socket(sock, server_side=True) as encrypted:
+                    self._converse(encrypted)
             except OSError:  # the requestor closed, which some tests are about
                 self.endings.append(-1)
 

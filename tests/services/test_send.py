@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import ssl
@@ -439,14 +440,30 @@ def test_ctrl_c_ends_even_when_the_peer_never_answers(
     assert {failure.reason for failure in summary.failures} == {"interrupted"}
 
 
-def test_tls(tmp_path: Path) -> None:
-    """A peer without TLS is told apart from one that is not there."""
+def test_tls_against_a_peer_without_it(tmp_path: Path) -> None:
+    """Told apart from a peer that is not there."""
     files(tmp_path, 1)
     with Peer() as peer:
         summary = send(
             [tmp_path], to(peer), SendOptions(tls=ssl.create_default_context(), retries=0, timeout=2)
         )
     assert "TLS handshake" in summary.failures[0].reason
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the openssl command to make a certificate")
+def test_tls(tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=peer"
+    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([*command.split(), *names], check=True, capture_output=True)
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(certificate, key)
+    (tmp_path / "study").mkdir()
+    sent = files(tmp_path / "study", 3)
+    trusting = SendOptions(tls=ssl.create_default_context(cafile=str(certificate)), timeout=5)
+    with Peer(tls=server) as peer:
+        assert send([tmp_path / "study"], to(peer), trusting).stored == 3
+    assert as_stored(peer) == sent
 
 
 def test_nothing_to_send(tmp_path: Path) -> None:
