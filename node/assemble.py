@@ -216,7 +216,7 @@ def _instance(row: InstanceRow, of: _Set) -> Instance:
         acquisition=acquired,
         content=parts.moment(own, "ContentDate", "ContentTime", of.zone),
         image_type=parts.texts(own, "ImageType"),
-        laterality=text(own, "ImageLaterality"),
+        laterality=text(own, "ImageLaterality") or text(own, "FrameLaterality"),
         labels=parts.labels(own, of.known),
     )
 
@@ -245,7 +245,7 @@ def _body_parts(sets: Sequence[_Set]) -> tuple[BodyPart, ...]:
 
 
 def _lateralities(group: _Group, instances: Sequence[Instance]) -> tuple[str, ...]:
-    """Laterality (0020,0060) of each instance's header, else its own Image Laterality (0020,0062)."""
+    """Laterality (0020,0060) of each instance's header, else its own Image (0020,0062) or Frame Laterality."""
     of_set = {row.header: text(one.attributes, "Laterality") for row, one in _with_sets(group)}
     found = {of_set[row.header] or one.laterality for row, one in zip(group.rows, instances, strict=True)}
     return tuple(sorted(found - {""}))

@@ -120,6 +120,9 @@ _SERIES = {
     0x00541000: ("SeriesType", "CS"),
 }
 
+# Enhanced objects keep per image values here; of all that is in it only what extract.FROM_GROUPS names is kept.
+SHARED_FUNCTIONAL_GROUPS: Final = 0x52009229
+
 _INSTANCE = {
     0x00080008: ("ImageType", "CS"),
     0x00080012: ("InstanceCreationDate", "DA"),
@@ -173,7 +176,7 @@ SERIES_INSTANCE_UID: Final = 0x0020000E
 CHARACTER_SET: Final = 0x00080005
 
 IDENTIFYING: Final = (SOP_CLASS_UID, SOP_INSTANCE_UID, STUDY_INSTANCE_UID, SERIES_INSTANCE_UID)
-WANTED: Final[frozenset[int]] = frozenset(ELEMENTS) | frozenset(IDENTIFYING)
+WANTED: Final[frozenset[int]] = frozenset(ELEMENTS) | {*IDENTIFYING, SHARED_FUNCTIONAL_GROUPS}
 LAST_WANTED: Final = max(WANTED)
 
 BY_KEYWORD: Final[dict[str, Element]] = {element.keyword: element for element in ELEMENTS.values()}

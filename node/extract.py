@@ -14,7 +14,7 @@ from math import isfinite
 from typing import Any, Final
 
 from node import charset, items
-from node.elements import CHARACTER_SET, ELEMENTS, OWN, SHARED
+from node.elements import CHARACTER_SET, ELEMENTS, OWN, SHARED, SHARED_FUNCTIONAL_GROUPS
 from node.model import RawHeader
 
 # Characters a value may be padded with at its end, or at both where spaces mean nothing (PS3.5 6.2).
@@ -24,6 +24,9 @@ _TEXT: Final = frozenset({"LO", "SH", "UC"})
 _SINGLE: Final = frozenset({"LT", "ST", "UT", "UR"})
 _NUMBERS: Final = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d", "UV": "Q", "SV": "q"}
 MAX_VALUES: Final = 1024
+
+# What is kept of the Shared Functional Groups Sequence: macro sequence, then the attribute in its first item.
+FROM_GROUPS: Final = (("FrameAnatomySequence", "FrameLaterality"),)
 
 _OWN_ELEMENTS: Final = {tag: (row.keyword, row.vr) for tag, row in ELEMENTS.items() if row.kept == OWN}
 _SHARED_ELEMENTS: Final = {
@@ -62,6 +65,20 @@ def own(header: RawHeader, fallback_charset: str | None = None) -> dict[str, lis
             if codecs is None:
                 codecs = _codecs(elements, fallback_charset)
             found[keyword] = _value(raw, vr, header, codecs)
+    groups = elements.get(SHARED_FUNCTIONAL_GROUPS)
+    if groups:
+        found.update(_from_groups(groups, header))
+    return found
+
+
+def _from_groups(raw: bytes, header: RawHeader) -> dict[str, list[Any]]:
+    """Attributes that all frames of an enhanced object share (PS3.3 C.7.6.16)."""
+    found: dict[str, list[Any]] = {}
+    for group in _value(raw, "SQ", header, charset.DEFAULT):
+        for macro, keyword in FROM_GROUPS:
+            for item in group.get(macro, ())[:1]:
+                if item.get(keyword):
+                    found.setdefault(keyword, item[keyword])
     return found
 
 

@@ -25,13 +25,15 @@ from node.errors import DataSetError, DataSetMismatch
 from node.model import ObjectKey, RawHeader
 
 IMPLICIT_LITTLE: Final = "1.2.840.10008.1.2"
-DEFLATED: Final = ("1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.8.1")
+# Syntaxes whose whole data set is deflated (PS3.5 A.5, A.7, A.12). Deflated Image Frame Compression
+# (1.2.840.10008.1.2.8.1) is none of them: it deflates frames, inside a plain data set.
+DEFLATED: Final = ("1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205")
 EXPLICIT_BIG: Final = "1.2.840.10008.1.2.2"
 
 WINDOW: Final = 16_384  # first read; most headers end within it
 MAX_SCANNED: Final = 4_194_304  # how far into the data set an element may begin or a sequence may reach
 MAX_INFLATED: Final = 1_048_576  # how much of a deflated data set is inflated
-MAX_ELEMENTS: Final = 20_000  # elements and items looked at
+MAX_ELEMENTS: Final = 200_000  # elements and items looked at, 0.1 s; 5,000 referenced instances need 20,000
 MAX_DEPTH: Final = 64  # undefined-length sequences inside each other
 MAX_VALUE: Final = 65_536  # longest value kept
 
@@ -145,22 +147,59 @@ class _Scanner:
         self._looked_at = 0
 
     def run(self) -> None:
-        """Walk the top level until past the last wanted tag."""
+        """Walk the top level until past the last wanted tag; ends with ``_Stop``."""
         position = 0
         while True:
-            tag, vr, length, value_at = self._element(position)
-            if tag > LAST_WANTED:
-                raise _Stop
-            if length == _UNDEFINED:
-                end = self._skip_undefined(value_at, vr)
-                length = end - value_at
+            position = self._next(self._through_window(position))
+
+    def _through_window(self, position: int) -> int:
+        """Take the elements that lie whole in the window and have a length, as nearly all of a header do.
+
+        Returns where the first other one begins. Everything is a local here: it halves the time of a scan.
+        """
+        window, found, wanted = self._window, self.found, WANTED
+        implicit, unpack, unpack_implicit = (
+            self._implicit,
+            self._explicit.unpack_from,
+            self._tag_and_length.unpack_from,
+        )
+        start, end = position - self._base, len(window)
+        while 0 <= start <= end - 12:
+            if implicit:
+                group, element, length = unpack_implicit(window, start)
+                value_at = start + 8
             else:
-                end = value_at + length
-            if tag in WANTED and tag not in self.found and length <= MAX_VALUE:
-                self.found[tag] = self._bytes(value_at, length)
-            if end <= position:
-                raise _Stop
-            position = end
+                group, element, vr, length = unpack(window, start)
+                value_at = start + 8
+                if vr in _LONG_VRS:
+                    length = self._long.unpack_from(window, value_at)[0]
+                    value_at += 4
+            tag = group << 16 | element
+            if tag > LAST_WANTED or not tag or length == _UNDEFINED:
+                break
+            after = value_at + length
+            if tag in wanted:
+                if after > end or length > MAX_VALUE:
+                    break
+                if tag not in found:
+                    found[tag] = window[value_at:after]
+            self._looked_at += 1
+            start = after
+        return start + self._base
+
+    def _next(self, position: int) -> int:
+        """Take one element, wherever and however long it is; returns where the next one begins."""
+        tag, vr, length, value_at = self._element(position)
+        if tag > LAST_WANTED or not tag:  # zeros behind a data set are padding
+            raise _Stop
+        if length == _UNDEFINED:
+            end = self._skip_undefined(value_at, vr)
+            length = end - value_at
+        else:
+            end = value_at + length
+        if tag in WANTED and tag not in self.found and length <= MAX_VALUE:
+            self.found[tag] = self._bytes(value_at, length)
+        return end
 
     def _bytes(self, position: int, size: int) -> bytes:
         """``size`` bytes at ``position``; a new window is read when they are not in this one."""

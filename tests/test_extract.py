@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import struct
 import warnings
-from time import perf_counter
 from typing import Any
 
 import orjson
@@ -220,19 +219,18 @@ def test_the_digest_ignores_what_belongs_to_one_instance_and_the_order() -> None
     )
 
 
-def test_the_path_of_every_instance_is_cheap() -> None:
-    """25 µs is the aim; ten times that means that something else than bytes is touched."""
+def test_the_path_of_every_instance_touches_nothing_but_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decoders and sequence walks are for the few; a typical image must not need them."""
     header = scanned(ct())
-    best = min(_seconds(extract.own, header) for _ in range(5))
-    assert best < 250e-6
-    assert min(_seconds(extract.digest, header) for _ in range(5)) < 100e-6
+    expected = extract.own(header)
 
+    def forbidden(*_args: Any) -> Any:
+        raise AssertionError("called for a plain image")
 
-def _seconds(function: Any, header: RawHeader) -> float:
-    start = perf_counter()
-    for _ in range(100):
-        function(header)
-    return (perf_counter() - start) / 100
+    monkeypatch.setattr(extract.charset, "decode", forbidden)
+    monkeypatch.setattr(extract.items, "walk", forbidden)
+    assert extract.own(header) == expected
+    assert len(extract.digest(header)) == 16
 
 
 def test_a_sequence_sent_as_unknown_is_in_implicit_vr() -> None:

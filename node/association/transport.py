@@ -39,40 +39,38 @@ class PlainTransport:
     """A TCP socket whose waits the kernel bounds.
 
     Python's own socket timeouts cost a poll before each call and an ioctl at each change. SO_RCVTIMEO costs
-    nothing while bytes flow: it is set once to ``tick`` seconds; only when it fires are deadlines looked at.
+    nothing while bytes flow: it stays at ``tick`` seconds and is changed only for a deadline that is nearer.
     """
 
     def __init__(self, sock: socket.socket, tick: float) -> None:
         self._socket = sock
         self._tick = tick
+        self._waits: dict[int, float] = {}  # socket option -> seconds it is set to
         sock.settimeout(None)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._wait_at_most(socket.SO_RCVTIMEO, tick)
-        self._wait_at_most(socket.SO_SNDTIMEO, tick)
 
-    def _wait_at_most(self, option: int, seconds: float) -> None:
-        seconds = max(seconds, 0.001)  # zero would wait for ever
-        whole = int(seconds)
-        value = struct.pack("ll", whole, int((seconds - whole) * 1e6))
-        self._socket.setsockopt(socket.SOL_SOCKET, option, value)
+    def _wait_at_most(self, option: int, deadline: Deadline) -> None:
+        """Bound the next call by ``deadline``, to a tenth of a tick. Raises ``DeadlineExceeded``."""
+        left = deadline.at - time.monotonic()
+        if left <= 0:
+            raise deadline.exceeded()
+        seconds = max(min(left, self._tick), 0.001)  # zero would wait for ever
+        if abs(seconds - self._waits.get(option, 0)) > self._tick / 10:
+            whole = int(seconds)
+            value = struct.pack("ll", whole, int((seconds - whole) * 1e6))
+            self._socket.setsockopt(socket.SOL_SOCKET, option, value)
+            self._waits[option] = seconds
 
     def receive_into(self, buffer: memoryview, deadline: Deadline) -> int:
         """Bytes received, at least one. Raises ``DeadlineExceeded``, ``PeerGone``."""
-        waited = False
         while True:
             try:
+                self._wait_at_most(socket.SO_RCVTIMEO, deadline)
                 size = self._socket.recv_into(buffer)
             except BlockingIOError:
-                left = deadline.at - time.monotonic()
-                if left <= 0:
-                    raise deadline.exceeded() from None
-                self._wait_at_most(socket.SO_RCVTIMEO, min(left, self._tick))
-                waited = True
                 continue
             except OSError as error:
                 raise _gone(error) from error
-            if waited:
-                self._wait_at_most(socket.SO_RCVTIMEO, self._tick)
             if not size:
                 raise PeerGone("connection closed by the peer")
             return size
@@ -82,10 +80,9 @@ class PlainTransport:
         view = memoryview(data)
         while view:
             try:
+                self._wait_at_most(socket.SO_SNDTIMEO, deadline)
                 sent = self._socket.send(view)
             except BlockingIOError:
-                if time.monotonic() >= deadline.at:
-                    raise deadline.exceeded() from None
                 continue
             except OSError as error:
                 raise _gone(error) from error
@@ -119,11 +116,12 @@ class PlainTransport:
 class TlsTransport:
     """A TLS socket; the handshake happens here, inside the association's own thread and deadline."""
 
-    def __init__(self, sock: socket.socket, context: ssl.SSLContext, deadline: Deadline) -> None:
+    def __init__(self, sock: ssl.SSLSocket, deadline: Deadline) -> None:
+        self._socket = sock
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.settimeout(max(deadline.at - time.monotonic(), 0.001))
         try:  # the timeout bounds the handshake as a whole, however slowly its bytes come
-            self._socket = context.wrap_socket(sock, server_side=True, suppress_ragged_eofs=True)
+            sock.do_handshake()
         except TimeoutError:
             raise deadline.exceeded() from None
         except OSError as error:

@@ -11,74 +11,22 @@ import ssl
 import subprocess
 import sys
 import threading
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from pydicom.data import get_testdata_file
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.filebase import DicomBytesIO
-from pydicom.filewriter import write_dataset
-from pydicom.uid import CTImageStorage, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from rich.console import Console
 
 from node.send_view import print_summary, send_with_progress
 from node.services.address import Address
 from node.services.ledger import Progress, SendSummary
 from node.services.send import SendOptions, send
-from node.services.sendable import NotSent, Sendable, inspect, scan
+from tests.services.objects import DEFLATED, files, write
 from tests.services.peer import ABORT, Peer, Stored
 
-DEFLATED = "1.2.840.10008.1.2.1.99"
 QUICK = SendOptions(retry_seconds=0.01, timeout=5)
-
-
-def encoded(instance: str, transfer_syntax: str, sop_class: str = CTImageStorage, pixels: int = 200) -> bytes:
-    """A data set's bytes in ``transfer_syntax``."""
-    data_set = Dataset()
-    data_set.SOPClassUID = sop_class
-    data_set.SOPInstanceUID = instance
-    data_set.PatientID = "P1"
-    data_set.StudyInstanceUID = "1.2.3"
-    data_set.SeriesInstanceUID = "1.2.3.4"
-    data_set.add_new(0x7FE00010, "OW", os.urandom(pixels))
-    buffer = DicomBytesIO()
-    buffer.is_implicit_VR = transfer_syntax == ImplicitVRLittleEndian
-    buffer.is_little_endian = transfer_syntax != ExplicitVRBigEndian
-    write_dataset(buffer, data_set)
-    if transfer_syntax != DEFLATED:
-        return buffer.getvalue()
-    deflate = zlib.compressobj(wbits=-zlib.MAX_WBITS)
-    stream = deflate.compress(buffer.getvalue()) + deflate.flush()
-    return stream + b"\0" * (len(stream) % 2)
-
-
-def meta(instance: str, transfer_syntax: str | None, sop_class: str = CTImageStorage) -> bytes:
-    """File meta information without preamble."""
-    elements = FileMetaDataset()
-    elements.MediaStorageSOPClassUID = sop_class
-    elements.MediaStorageSOPInstanceUID = instance
-    if transfer_syntax:
-        elements.TransferSyntaxUID = transfer_syntax
-    buffer = DicomBytesIO()
-    buffer.is_implicit_VR, buffer.is_little_endian = False, True
-    write_dataset(buffer, elements)
-    return buffer.getvalue()
-
-
-def write(path: Path, number: int, transfer_syntax: str = ExplicitVRLittleEndian, **kind: object) -> bytes:
-    """A whole file; returns its data set's bytes."""
-    instance = f"1.2.3.4.{number}"
-    data_set = encoded(instance, transfer_syntax, **kind)  # type: ignore[arg-type]
-    sop_class = str(kind.get("sop_class", CTImageStorage))
-    path.write_bytes(b"\0" * 128 + b"DICM" + meta(instance, transfer_syntax, sop_class) + data_set)
-    return data_set
-
-
-def files(folder: Path, count: int) -> dict[str, bytes]:
-    """Instance UID -> data set of ``count`` files in ``folder``."""
-    return {f"1.2.3.4.{n}": write(folder / f"{n:03d}.dcm", n) for n in range(1, count + 1)}
 
 
 def to(peer: Peer) -> Address:
@@ -87,101 +35,6 @@ def to(peer: Peer) -> Address:
 
 def as_stored(peer: Peer) -> dict[str, bytes]:
     return {one.instance: one.data_set for one in peer.stored}
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("PACS@host:104", Address("PACS", "host", 104)),
-        ("A B@[::1]:11112", Address("A B", "::1", 11112)),
-        ("A@B@host:1", Address("A@B", "host", 1)),
-    ],
-)
-def test_address_reads_what_it_prints(text: str, expected: Address) -> None:
-    assert Address.parse(text) == expected
-    assert str(expected) == text
-
-
-@pytest.mark.parametrize(
-    "text", ["host:104", "AE@host", "AE@:104", "AE@host:0", "AE@host:65536", "AE@host:x", ""]
-)
-def test_address_that_is_none(text: str) -> None:
-    with pytest.raises(ValueError, match="AE@HOST:PORT"):
-        Address.parse(text)
-
-
-@pytest.mark.parametrize("title", ["SEVENTEEN-LETTERS", " ", "A\\B", "Ä"])
-def test_ae_title_that_is_none(title: str) -> None:
-    with pytest.raises(ValueError, match="AE title"):
-        Address.parse(f"{title}@host:1")
-    with pytest.raises(ValueError, match="AE title"):
-        SendOptions(calling_ae=title)
-
-
-@pytest.mark.parametrize("preamble", [True, False])
-@pytest.mark.parametrize(
-    "transfer_syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DEFLATED]
-)
-def test_inspects_every_encoding(tmp_path: Path, transfer_syntax: str, preamble: bool) -> None:
-    path = tmp_path / "object"
-    head = (b"\0" * 128 + b"DICM" if preamble else b"") + meta("9.9", transfer_syntax)
-    data_set = encoded("1.2.3.4.5", transfer_syntax)
-    path.write_bytes(head + data_set)
-    # the data set's own instance UID, not the file meta information's
-    expected = Sendable(path, CTImageStorage, "1.2.3.4.5", transfer_syntax, len(head), len(data_set))
-    assert inspect(path) == expected
-
-
-@pytest.mark.parametrize(
-    "transfer_syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian]
-)
-def test_guesses_the_encoding_that_nothing_declares(tmp_path: Path, transfer_syntax: str) -> None:
-    for head in (b"", b"\0" * 128 + b"DICM", meta("1.2", None)):
-        path = tmp_path / "object"
-        data_set = encoded("1.2.3.4.5", transfer_syntax)
-        path.write_bytes(head + data_set)
-        assert inspect(path) == Sendable(
-            path, CTImageStorage, "1.2.3.4.5", transfer_syntax, len(head), len(data_set)
-        )
-
-
-@pytest.mark.parametrize(
-    ("content", "skipped"),
-    [
-        (b"", "empty"),
-        (b"hello, world: this is a text", "not DICOM"),
-        (b"\x89PNG\r\n\x1a\n" + b"\0" * 300, "not DICOM"),
-        (b"\0" * 300, "not DICOM"),
-        (b"\x08\0", "not DICOM"),
-        (b"\x08\0\x05\0garbage that begins like an element", "not DICOM"),
-    ],
-)
-def test_passes_over_what_is_not_dicom(tmp_path: Path, content: bytes, skipped: str) -> None:
-    path = tmp_path / "file"
-    path.write_bytes(content)
-    found = inspect(path)
-    assert isinstance(found, NotSent)
-    assert found.skipped == skipped
-
-
-def test_names_what_claims_to_be_dicom_and_is_not_whole(tmp_path: Path) -> None:
-    path = tmp_path / "cut.dcm"
-    path.write_bytes(b"\0" * 128 + b"DICM" + meta("1.2", ExplicitVRLittleEndian)[:30])
-    found = inspect(path)
-    assert isinstance(found, NotSent)
-    assert found.skipped is None
-
-
-def test_scan_walks_folders_in_order_and_names_what_is_missing(tmp_path: Path) -> None:
-    (tmp_path / "b" / "c").mkdir(parents=True)
-    for number, name in enumerate(("b/c/1.dcm", "b/2.dcm", "a.dcm")):
-        write(tmp_path / name, number + 1)
-    dicomdir = get_testdata_file("DICOMDIR")
-    missing = tmp_path / "nowhere"
-    found = list(scan([tmp_path, Path(str(dicomdir)), missing]))
-    assert [one.path.name for one in found] == ["a.dcm", "2.dcm", "1.dcm", "DICOMDIR", "nowhere"]
-    assert found[3] == NotSent(Path(str(dicomdir)), "a DICOMDIR", skipped="DICOMDIR")
-    assert found[4] == NotSent(missing, "no such file")
 
 
 @pytest.mark.parametrize("max_pdu", [64, 4096, 16384, 0])
