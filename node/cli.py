@@ -148,8 +148,7 @@ def send(
         raise typer.BadParameter(f"no such file or folder: {missing[0]}")
     summary = send_with_progress(paths, address, options, _out)
     print_summary(summary, _out)
-    if summary.failed or summary.interrupted:
-        raise typer.Exit(1)
+    raise typer.Exit(summary.exit_code)
 
 
 @app.command()

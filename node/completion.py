@@ -109,6 +109,25 @@ def decide(study: StudyState, now: float, moved_at: float | None, max_seconds: f
     return Complete("quiet")
 
 
+def published(built: StudyState, current: StudyState, reason: Reason) -> StudyState | None:
+    """The study after the version built from ``built`` goes out; None when it must not go out any more.
+
+    What came while it was built (``current``) says that a study was not quiet. At the cap, or on an operator's
+    word, the version goes out all the same and what came opens the next one: a stream that never pauses would
+    otherwise never be published.
+    """
+    if (current.version, current.state) != (built.version, built.state):
+        return None
+    if reason == "quiet" and current.revision != built.revision:
+        return None
+    after = replace(current, version=current.version + 1, revision=current.revision + 1)
+    left = current.added - built.added
+    if left <= 0:
+        return replace(after, state="complete", added=0, deadline=None)
+    # Looked at at once: ``decide`` knows the quiet period and the cap.
+    return replace(after, state="open", added=left, first_at=built.last_at, deadline=current.last_at)
+
+
 Command = Literal["complete", "hold", "reopen"]
 
 # What each operator command does in each state: the new state, or why not. "complete" publishes at once,

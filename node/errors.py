@@ -120,6 +120,20 @@ class IndexUnavailable(NodeError):
     hint = "Look at the disk that holds the index; `dicom-fhir-node reindex` rebuilds it from the objects."
 
 
+class IndexCorrupt(IndexUnavailable):
+    """The index's file is damaged, or is no database: no retry can help."""
+
+    retriable = False
+    hint = "Stop the node and run `dicom-fhir-node reindex`: it sets the file aside and makes a new index."
+
+
+class IndexRefused(IndexUnavailable):
+    """The database will not take these rows, now or later: something in them is the fault, not the disk."""
+
+    retriable = False
+    hint = "This is a fault of the node: please report it with the log lines around it."
+
+
 class QueryError(NodeError):
     """A C-FIND identifier that can't be answered (PS3.4 C.4.1.1.4: 0xA900)."""
 

@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 import orjson
 
 from node import assemble, envelope
-from node.envelope import Completion, Output
+from node.envelope import Completion, Output, Wrapped
 from node.errors import ResourceInvalid, StudyNotFound
 from node.fhir.options import FhirOptions
 from node.fhir.targets import PROFILES
@@ -19,9 +19,6 @@ from node.timing import Time
 
 PATIENT_CONFLICT: Final = "patient-conflict"
 NO_PATIENT_ID: Final = "no-patient-id"
-
-# A study that changes each time while it is built is being received: its clock comes again.
-_ATTEMPTS: Final = 3
 
 
 class PublicationObserver(Protocol):
@@ -71,18 +68,19 @@ class StudyPublisher:
         self._observer = observer
         self._wake_relay = wake_relay
 
-    def publish(self, uid: str, reason: Reason) -> bool:
-        """Make the next version's events; False when the study is no longer to be published as it was read.
+    def publish(self, uid: str, reason: Reason, revision: int | None = None) -> bool:
+        """Make the next version's events; False when the study is not (or no longer) to be published.
 
-        Raises ``StudyNotFound``, ``IndexUnavailable``.
+        ``revision``: the study was found quiet as of it, and is not when it has another one by now. Raises
+        ``StudyNotFound``, ``IndexUnavailable``.
         """
-        for _attempt in range(_ATTEMPTS):
-            rows = self._studies.load(uid)
-            if reason != "forced" and rows.state.state != "open":
-                return False
-            if self._publish(rows, reason):
-                return True
-        return False
+        rows = self._studies.load(uid)
+        state = rows.state
+        if state.state == "complete" or (reason != "forced" and state.state != "open"):
+            return False
+        if reason == "quiet" and revision is not None and state.revision != revision:
+            return False
+        return self._publish(rows, reason)
 
     def resource(self, uid: str, profile: str) -> bytes:
         """The study as it stands, as one output's profile has it. Raises ``StudyNotFound``."""
@@ -98,8 +96,9 @@ class StudyPublisher:
         if study is not None and reason != "forced":
             held = self._reason_to_hold(study)
             if held is not None:
-                if self._studies.quarantine(state, *held, wall):
-                    self._observer.quarantined(held[0])
+                if not self._studies.quarantine(state, *held, wall):
+                    return False
+                self._observer.quarantined(held[0])
                 return True
         completion = Completion(
             study=state.uid,
@@ -143,20 +142,28 @@ class StudyPublisher:
         full: dict[str, bytes] = {}
         for output in self._options.outputs:
             resource, fault = self._resource(study, output)
-            wrapped = envelope.wrap(
-                output,
-                completion,
-                resource,
-                ae_title=self._options.ae_title,
-                max_event_bytes=self._options.max_event_bytes,
-                dataref=self._options.dataref(),
-            )
+            try:
+                wrapped = self._wrapped(output, completion, resource)
+            except Exception as error:  # noqa: BLE001  what can't be written as JSON is parked, not tried for ever
+                self._observer.clock_failed(completion.study, error)
+                fault = fault or f"{type(error).__name__} while writing it as JSON: see the log"
+                wrapped = self._wrapped(output, completion, {})
             events.append(wrapped.event)
             if fault is not None:
                 parked[wrapped.event.id] = fault
             if wrapped.full is not None:
                 full[output.name] = wrapped.full
         return Publication(events, parked, full)
+
+    def _wrapped(self, output: Output, completion: Completion, resource: Mapping[str, Any]) -> Wrapped:
+        return envelope.wrap(
+            output,
+            completion,
+            resource,
+            ae_title=self._options.ae_title,
+            max_event_bytes=self._options.max_event_bytes,
+            dataref=self._options.dataref(),
+        )
 
     def _resource(self, study: Study | None, output: Output) -> tuple[Mapping[str, Any], str | None]:
         """The resource, and why it can't be published if so."""

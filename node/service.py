@@ -15,6 +15,7 @@ from node.association.negotiation import Negotiator
 from node.association.receiver import Timeouts
 from node.clock import CompletionClock
 from node.config import Config
+from node.errors import IndexUnavailable
 from node.index.intake import Intake, IntakeRules
 from node.index.outbox import Outbox
 from node.index.rebuild import forget_objects, is_empty
@@ -23,7 +24,7 @@ from node.index.studies import Studies
 from node.index.writer import IndexWriter
 from node.logs import get_logger
 from node.metrics import Metrics
-from node.model import Reason, Received
+from node.model import Reason, Received, StudyState
 from node.outbox import Relay
 from node.peers import Peers
 from node.publication import PublicationOptions, StudyPublisher
@@ -89,7 +90,7 @@ class Node:
         self.listener = self._make_listener(peers)
         self.clock = CompletionClock(
             self.studies,
-            self._publish,
+            self._publish_due,
             self._moved_at,
             config.completion.max_seconds,
             self._time,
@@ -110,7 +111,7 @@ class Node:
             Search(self.engine),
             dicom.max_find_answers,
             dicom.ae_title,
-            self.writer.wait_until_current,
+            self._catch_up,
             self.metrics.found,
         )
         return Listener(
@@ -163,9 +164,17 @@ class Node:
         moved = self.listener.last_movement(study)
         return None if moved is None else self._time.now() - (time.monotonic() - moved)
 
-    def _publish(self, uid: str, reason: Reason) -> bool:
+    def _catch_up(self) -> None:
+        """What was answered is found; but a disk that is full must not silence C-FIND."""
+        try:
+            self.writer.wait_until_current()
+        except IndexUnavailable as error:
+            _log.warning("find_without_newest", error=str(error), hint=error.hint)
+
+    def _publish_due(self, study: StudyState, reason: Reason) -> bool:
+        # What has been acknowledged by now may say that the study is not quiet after all.
         self.writer.wait_until_current()
-        return self.publisher.publish(uid, reason)
+        return self.publisher.publish(study.uid, reason, study.revision)
 
     def _dataref(self) -> str:
         return (
@@ -201,6 +210,7 @@ class Node:
                 health.Check("dicom", health.listens(lambda: self.listener.listening)),
                 health.Check("index", health.succeeds(self.studies.check_writable)),
                 health.Check("index-writer", lambda: self.writer.failing),
+                health.Check("completion", lambda: None if self.clock.running else "its thread has ended"),
                 health.Check("objects", health.folder_writable(self.config.data_dir)),
                 health.Check("space", self._congestion),
                 health.Check("sink", self._sink_stuck),
@@ -249,7 +259,7 @@ class Node:
             self.outbox,
             self._time,
             config.completion.max_seconds,
-            self._publish,
+            self.publisher.publish,
             self.publisher.resource,
             self.writer.wait_until_current,
             self.clock.wake,

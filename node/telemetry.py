@@ -24,10 +24,10 @@ class Telemetry:
 
     # association/
 
-    def stored(self, calling_ae: str, status: int, size: int, seconds: float) -> None:
+    def stored(self, calling_ae: str, status: int, size: int, seconds: float, why: str) -> None:
         self._metrics.stored(calling_ae, status, size, seconds)
         if status:
-            _log.warning("store_refused", calling_ae=calling_ae, status=f"0x{status:04X}", size=size)
+            _log.warning("store_refused", calling_ae=calling_ae, status=f"0x{status:04X}", size=size, why=why)
 
     def association_ended(self, calling_ae: str, address: str, result: str, why: str, objects: int) -> None:
         self._metrics.association(result)
@@ -105,7 +105,7 @@ class Telemetry:
 def _fault(error: BaseException) -> dict[str, object]:
     """Type, text and place of a fault. Only the node's own errors are quoted: others may quote a data set."""
     frames = [
-        f"{frame.filename.rsplit('/', 2)[-2]}/{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno}"
+        f"{'/'.join(frame.filename.split('/')[-2:])}:{frame.lineno}"
         for frame in traceback.extract_tb(error.__traceback__)[-6:]
     ]
     if isinstance(error, NodeError):

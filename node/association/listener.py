@@ -16,7 +16,7 @@ from typing import Final
 from node.association.negotiation import Negotiator
 from node.association.receiver import Observer, Receiver, Timeouts
 from node.association.transport import Deadline, PlainTransport, TlsTransport, Transport
-from node.errors import NodeError
+from node.errors import DeadlineExceeded, NodeError
 from node.services.base import Service
 
 BACKLOG: Final = 128
@@ -24,8 +24,13 @@ BACKLOG: Final = 128
 BUFFER_BYTES: Final = 131_072 + 4_096
 # Connections that have not negotiated yet, beside the associations: a flood of them evicts its own oldest.
 MAX_PENDING: Final = 256
-# How long an association counts for a study after it brought some of it and while bytes still come.
+# Studies that an open association is remembered to have brought some of.
 _REMEMBERED_STUDIES: Final = 256
+_KEPT_BUFFERS: Final = 32
+# accept() fails like this only when the listening socket itself is gone; all else is one peer's bad luck,
+# or a lack that passes.
+_SOCKET_LOST: Final = (errno.EBADF, errno.EINVAL, errno.ENOTSOCK)
+_SCARCE: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +58,8 @@ class BufferPool:
         try:
             yield memoryview(buffer)
         finally:
-            self._free.append(buffer)
+            if len(self._free) < _KEPT_BUFFERS:  # a flood of connections leaves no memory behind
+                self._free.append(buffer)
 
 
 class _Connection:
@@ -102,9 +108,12 @@ class Listener:
 
     def start(self) -> tuple[str, int]:
         """Bind and listen; returns the address bound. Raises ``OSError`` when the port is taken."""
-        family = socket.AF_INET6 if ":" in self._options.host else socket.AF_INET
+        host, port = self._options.host, self._options.port
         self._socket = socket.create_server(
-            (self._options.host, self._options.port), family=family, backlog=BACKLOG
+            (host, port),
+            family=socket.AF_INET6 if ":" in host else socket.AF_INET,
+            backlog=BACKLOG,
+            dualstack_ipv6=host == "::" and socket.has_dualstack_ipv6(),
         )
         self._thread = threading.Thread(target=self._accept, name="listener", daemon=True)
         self._thread.start()
@@ -168,13 +177,24 @@ class Listener:
                 if self._stopping:
                     return
                 self._observer.failed("listener", error)
-                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS):
-                    self._evict_oldest()  # out of descriptors: make room instead of spinning
-                    continue
-                if error.errno in (errno.ECONNABORTED, errno.EINTR, errno.EPROTO):
-                    continue
-                raise
-            self._admit_connection(sock, str(address[0]))
+                if error.errno in _SOCKET_LOST:
+                    return  # told by readyz: ``listening`` is false now
+                if error.errno in _SCARCE:
+                    self._make_room()
+                continue
+            try:
+                self._admit_connection(self._wrapped(sock), str(address[0]))
+            except OSError as error:  # gone already
+                sock.close()
+                self._observer.association_ended("", str(address[0]), "lost", str(error), 0)
+
+    def _wrapped(self, sock: socket.socket) -> socket.socket:
+        """The socket that the connection keeps; a TLS handshake waits until its own thread has it."""
+        if self._options.tls is None:
+            return sock
+        return self._options.tls.wrap_socket(
+            sock, server_side=True, do_handshake_on_connect=False, suppress_ragged_eofs=True
+        )
 
     def _admit_connection(self, sock: socket.socket, address: str) -> None:
         connection = _Connection(next(self._numbers), sock, address)
@@ -193,12 +213,21 @@ class Listener:
             sock.close()
             self._forget(connection)
 
-    def _evict_oldest(self) -> None:
+    def _evict_oldest(self) -> bool:
+        """End the connection that has waited longest to negotiate; False when there is none."""
         with self._ended:
             oldest = next((c for c in self._connections.values() if not c.negotiated), None)
-            if oldest is not None:
-                oldest.interrupt()
-                self._ended.wait_for(lambda: oldest.number not in self._connections, 1)
+            if oldest is None:
+                return False
+            oldest.interrupt()
+            self._ended.wait_for(lambda: oldest.number not in self._connections, 1)
+            return True
+
+    def _make_room(self) -> None:
+        """Out of descriptors or memory: wait for a connection to end instead of spinning on accept()."""
+        if not self._evict_oldest():
+            with self._ended:
+                self._ended.wait(1)
 
     def _serve(self, connection: _Connection, sock: socket.socket) -> None:
         options = self._options
@@ -219,7 +248,8 @@ class Listener:
                 connection.receiver.run(buffer, _Admission(self, connection))
         except NodeError as error:
             sock.close()
-            self._observer.association_ended("", connection.address, "lost", str(error), 0)
+            result = "timeout" if isinstance(error, DeadlineExceeded) else "lost"
+            self._observer.association_ended("", connection.address, result, str(error), 0)
         except Exception as error:  # noqa: BLE001  reported; the thread ends here and nothing else may
             sock.close()
             self._observer.failed(connection.address, error)
@@ -228,10 +258,9 @@ class Listener:
 
     def _transport(self, connection: _Connection, sock: socket.socket) -> Transport:
         timeouts = self._options.timeouts
-        if self._options.tls is None:
-            return PlainTransport(sock, min(timeouts.handshake, timeouts.idle, timeouts.transfer))
-        deadline = Deadline("handshake", timeouts.handshake, connection.accepted_at)
-        return TlsTransport(sock, self._options.tls, deadline)
+        if isinstance(sock, ssl.SSLSocket):
+            return TlsTransport(sock, Deadline("handshake", timeouts.handshake, connection.accepted_at))
+        return PlainTransport(sock, min(timeouts.handshake, timeouts.idle, timeouts.transfer))
 
     def _forget(self, connection: _Connection) -> None:
         with self._ended:
@@ -242,7 +271,10 @@ class Listener:
 
     def admit(self, connection: _Connection) -> str | None:
         """Count a connection as an association, or say why there is no room (PS3.8 9.3.4: 2/3/2)."""
-        congestion = self._congested()
+        try:
+            congestion = self._congested()
+        except NodeError as error:
+            return str(error)
         if congestion:
             return congestion
         with self._lock:

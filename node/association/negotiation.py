@@ -30,6 +30,7 @@ from node.services.base import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_
 VERIFICATION: Final = "1.2.840.10008.1.1"
 APPLICATION_CONTEXT: Final = "1.2.840.10008.3.1.1.1"
 DICOM_ROOT: Final = "1.2.840.10008."
+_STORAGE_ROOT: Final = "1.2.840.10008.5.1.4.1.1."
 MAX_CONTEXTS: Final = 128  # odd ids 1 to 255, PS3.8 9.3.2.2
 
 # Native and deflated encodings of commands and identifiers that the query and echo services speak
@@ -78,7 +79,10 @@ def is_storage(abstract_syntax: str) -> bool:
     sender's business, its bytes are kept like any other's."""
     if not _LEGAL_UID.fullmatch(abstract_syntax) or len(abstract_syntax) > 64:
         return False
-    return abstract_syntax in _STORAGE or not abstract_syntax.startswith(DICOM_ROOT)
+    if abstract_syntax in UID_dictionary:
+        return abstract_syntax in _STORAGE
+    # A class newer than the dictionary: the standard gives storage classes numbers under this root.
+    return abstract_syntax.startswith(_STORAGE_ROOT) or not abstract_syntax.startswith(DICOM_ROOT)
 
 
 class Negotiator:
@@ -229,7 +233,9 @@ def _decode(pdu: bytes) -> A_ASSOCIATE:
             reason=protocol.INVALID_PARAMETER,
         )
     if not all(context.transfer_syntax for context in contexts):
-        raise ProtocolError("a presentation context proposes no transfer syntax", reason=protocol.INVALID_PARAMETER)
+        raise ProtocolError(
+            "a presentation context proposes no transfer syntax", reason=protocol.INVALID_PARAMETER
+        )
     return primitive
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from node.association import protocol
-from node.association.negotiation import Accepted, Negotiator, Rejected
+from node.association.negotiation import Accepted, Negotiator, Rejected, is_storage
 from node.association.protocol import (
     Aborted,
     AssociateRequested,
@@ -46,8 +46,8 @@ class Timeouts:
 class Observer(Protocol):
     """What people want to know of an association; called from its thread, must be quick."""
 
-    def stored(self, calling_ae: str, status: int, size: int, seconds: float) -> None:
-        """One C-STORE was answered."""
+    def stored(self, calling_ae: str, status: int, size: int, seconds: float, why: str) -> None:
+        """One C-STORE was answered; ``why`` it was refused, when it was."""
 
     def association_ended(self, calling_ae: str, address: str, result: str, why: str, objects: int) -> None:
         """``result`` is one of released, aborted, rejected, timeout, protocol-error, lost, failed."""
@@ -134,25 +134,29 @@ class Receiver:
             events = list(self._backlog)
             self._backlog.clear()
             return events
-        deadline = self._deadline()
+        deadline = self._deadline(time.monotonic())
         size = self._transport.receive_into(buffer, deadline)
-        self.last_activity = now = time.monotonic()
-        if now > deadline.at:  # bytes that trickle in keep a socket alive, but not beyond the deadline
-            raise deadline.exceeded()
+        self.last_activity = time.monotonic()
         return self._protocol.receive(buffer[:size])
 
-    def _deadline(self) -> Deadline:
-        """Which of the three timeouts runs now, and since when."""
+    def _deadline(self, now: float) -> Deadline:
+        """Which of the three timeouts runs now, and since when.
+
+        What passed since the last bytes was the node's own time (a slow disk, a long query): it is not held
+        against the peer. A PDU's time runs from its first byte, however its bytes trickle in.
+        """
         machine, timeouts = self._protocol, self._timeouts
         if self._agreed is None:
             return self._handshake
         if machine.inside_pdu:
             if machine.pdus != self._pdu_number:
-                self._pdu_number, self._pdu_began = machine.pdus, self.last_activity
+                self._pdu_number, self._pdu_began = machine.pdus, now
+            else:
+                self._pdu_began += now - self.last_activity
             return Deadline("transfer", timeouts.transfer, self._pdu_began)
         if machine.inside_message:
-            return Deadline("transfer", timeouts.transfer, self.last_activity)
-        return Deadline("idle", timeouts.idle, self.last_activity)
+            return Deadline("transfer", timeouts.transfer, now)
+        return Deadline("idle", timeouts.idle, now)
 
     def _handle(self, event: Event, buffer: memoryview, congested: Congestion) -> tuple[str, str] | None:
         """Act on one event; returns how the association ended, once it has."""
@@ -206,6 +210,8 @@ class Receiver:
             return Refused(dimse.UNRECOGNIZED_OPERATION, f"{command.name} is not supported")
         if right not in self._agreed.peer.services:
             return Refused(dimse.NOT_AUTHORIZED, f"{command.name} is not allowed for this caller")
+        if command.field == dimse.C_STORE_RQ and not is_storage(context.abstract_syntax):
+            return Refused(dimse.SOP_CLASS_NOT_SUPPORTED, "this presentation context is not for storage")
         return service.begin(context, command)
 
     def _data(self, event: DataReceived) -> None:
@@ -220,11 +226,10 @@ class Receiver:
         assert self._operation is not None
         assert self._command is not None
         operation, request = self._operation, self._command
-        status = dimse.SUCCESS
+        answer = Answer(dimse.SUCCESS)
         answers = iter(operation.finish())
         try:
             for answer in answers:
-                status = answer.status
                 self._send(self._encoded(request, answer))
                 if answer.identifier is not None and self._cancelled(request.command):
                     self._send(self._encoded(request, Answer(dimse.CANCELLED)))
@@ -235,10 +240,11 @@ class Receiver:
                 close()
         self._operation = None
         if request.command.field == dimse.C_STORE_RQ:
-            self._objects += status == dimse.SUCCESS
+            self._objects += answer.status == dimse.SUCCESS
             seconds = time.monotonic() - self._command_began
             assert self._agreed is not None
-            self._observer.stored(self._agreed.peer.ae_title, status, self._received, seconds)
+            caller, why = self._agreed.peer.ae_title, answer.why or answer.comment or ""
+            self._observer.stored(caller, answer.status, self._received, seconds, why)
 
     def _encoded(self, request: CommandReceived, answer: Answer) -> bytes:
         assert self._agreed is not None

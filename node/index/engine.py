@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.exc import (
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    InterfaceError,
+    NotSupportedError,
+    ProgrammingError,
+)
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from node.errors import IndexUnavailable
+from node.errors import IndexCorrupt, IndexRefused, IndexUnavailable
 from node.index import schema
 
 # https://sqlite.org/pragma.html: FULL syncs the log at every commit; NORMAL may lose the newest commits, and
 # at a power loss whole new tables. OFF is for objects.durability = "none", which promises nothing anyway.
 Synchronous = Literal["FULL", "OFF"]
+
+# What a statement itself is guilty of: the same rows will fail again, on a healthy disk too (PEP 249).
+_REFUSED: Final = (IntegrityError, DataError, ProgrammingError, InterfaceError, NotSupportedError)
+_CORRUPT: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 class Engine:
@@ -83,11 +96,38 @@ class Engine:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except (OperationalError, DatabaseError) as error:
-            raise IndexUnavailable(f"index {self.url.render_as_string()}: {error.orig}") from error
+        except DBAPIError as error:
+            raise _kind(error)(f"index {self.url.render_as_string()}: {error.orig}") from error
+        except PoolTimeout as error:
+            raise IndexUnavailable(
+                f"index {self.url.render_as_string()}: every connection is busy"
+            ) from error
+
+    def set_aside(self, suffix: str) -> Path:
+        """Rename a damaged SQLite index and its log, so that ``create`` makes a new one; returns where it is.
+
+        Raises ``IndexUnavailable`` for other databases: what they need is their own administrator.
+        """
+        if self.url.get_backend_name() != "sqlite" or not self.url.database:
+            raise IndexUnavailable(f"index {self.url.render_as_string()} is damaged")
+        self._engine.dispose()
+        path = Path(self.url.database)
+        for part in ("", "-wal", "-shm"):
+            source = path.with_name(path.name + part)
+            if source.exists():
+                source.rename(path.with_name(f"{path.name}.{suffix}{part}"))
+        return path.with_name(f"{path.name}.{suffix}")
 
     def close(self) -> None:
         self._engine.dispose()
+
+
+def _kind(error: DBAPIError) -> type[IndexUnavailable]:
+    """Which of the index's errors a driver's error is."""
+    # The low byte is the primary result code (https://sqlite.org/rescode.html)
+    if (getattr(error.orig, "sqlite_errorcode", 0) & 0xFF) in _CORRUPT:
+        return IndexCorrupt
+    return IndexRefused if isinstance(error, _REFUSED) else IndexUnavailable
 
 
 def sqlite_url(path: Path) -> str:

@@ -228,10 +228,9 @@ class Intake:
 
     def _advance(self, connection: sa.Connection, change: StudyChange, now: float, wall: float) -> None:
         """Move the study's state on, and quarantine it when it turned out to be two patients'."""
-        if change.version and change.state == "complete":
+        if change.version:
             for calling_ae, count in change.arrivals.items():
-                label = self._rules.peers.find(calling_ae).ae_title
-                self.notes.append(_late(label, count))
+                self.notes.append(_late(calling_ae, count))
         change.arrive(now, self._rules.completion.max_seconds)
         if change.conflict and self._rules.quarantine_conflicts and change.quarantine():
             self.notes.append(_quarantined(PATIENT_CONFLICT))

@@ -12,12 +12,26 @@ import sqlalchemy as sa
 from sqlalchemy import bindparam
 
 from node import completion
+from node.elements import ELEMENTS
 from node.index import schema
 from node.matching import name_key
 from node.model import Attributes, ObjectKey, State, StudyState
 
 _STUDY: Final = schema.study
 _SERIES: Final = schema.series
+
+_PATIENT_KEYS: Final = frozenset(row.keyword for row in ELEMENTS.values() if row.find == "PATIENT")
+_STUDY_KEYS: Final = (
+    frozenset(row.keyword for row in ELEMENTS.values() if row.find == "STUDY") | _PATIENT_KEYS
+)
+# Values that mean something only beside the other one of the same header.
+_GOES_WITH: Final = {
+    "StudyTime": "StudyDate",
+    "TimezoneOffsetFromUTC": "StudyDate",
+    "IssuerOfPatientID": "PatientID",
+    "IssuerOfPatientIDQualifiersSequence": "PatientID",
+    "IssuerOfAccessionNumberSequence": "AccessionNumber",
+}
 
 REPLACE_INSTANCE: Final = (
     sa.update(schema.instance)
@@ -127,14 +141,9 @@ class StudyChange:
         if not self._described:
             self.values.update(found, attributes=orjson.dumps(attributes))
             self._described = True
-        elif not self.values["patient_id"] and found["patient_id"]:
-            self.values.update(
-                patient_id=found["patient_id"],
-                patient_issuer=found["patient_issuer"],
-                patient_name_key=found["patient_name_key"],
-                attributes=orjson.dumps(attributes),
-            )
-        elif _other_patient(self.values, found) and not self.values["conflict"]:
+        elif not _other_patient(self.values, found):
+            self._fill(attributes)
+        elif not self.values["conflict"]:
             self.values["conflict"] = (
                 f"patient {self.values['patient_id']!r} (issuer {self.values['patient_issuer']!r}) and "
                 f"patient {found['patient_id']!r} (issuer {found['patient_issuer']!r}) in one study"
@@ -150,6 +159,23 @@ class StudyChange:
             "attributes": orjson.dumps(attributes),
         }
         return True
+
+    def _fill(self, attributes: Attributes) -> None:
+        """Take from a later header what the earlier ones left empty, so that C-FIND finds the study by it."""
+        kept = orjson.loads(self.values["attributes"])
+        if not kept.get("PatientID") and attributes.get("PatientID"):
+            kept = {name: values for name, values in kept.items() if name not in _PATIENT_KEYS}
+        later = {
+            name: values
+            for name, values in attributes.items()
+            if name in _STUDY_KEYS
+            and values
+            and not kept.get(name)
+            and not kept.get(_GOES_WITH.get(name, name))
+        }
+        if later:
+            merged = kept | later
+            self.values.update(search_columns(merged), attributes=orjson.dumps(merged))
 
     def add(self, calling_ae: str, sop_class: str, quiet_seconds: float) -> None:
         """An instance came (or took the place of another)."""

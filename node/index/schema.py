@@ -33,8 +33,8 @@ meta = Table(
     Column("value", String, nullable=False),
 )
 
-# One row a study. The search columns hold the study's values of its first header until it completes, then
-# the merged ones; the *_key columns are casefolded for case-insensitive matching.
+# One row a study. The search columns and ``attributes`` hold the values of its first header, and what that one
+# left empty from later ones; the *_key columns are casefolded for case-insensitive matching.
 study = Table(
     "study",
     metadata,
@@ -66,6 +66,8 @@ study = Table(
     Column("attributes", LargeBinary, nullable=False),
 )
 Index("study_deadline", study.c.deadline, sqlite_where=study.c.deadline.is_not(None))
+Index("study_state", study.c.state)  # studies_open, at each scrape
+Index("study_last", study.c.last_at)  # lists of studies, last changed first
 Index("study_patient", study.c.patient_id)
 Index("study_name", study.c.patient_name_key)
 Index("study_date", study.c.study_date)

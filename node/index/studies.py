@@ -111,26 +111,27 @@ class Studies:
                 .values(deadline=until)
             )
 
-    def publish(
-        self, study: StudyState, reason: Reason, wall: float, publication: Publication
-    ) -> bool:
-        """State change and outbox rows, one transaction; False when the study changed since it was read."""
+    def publish(self, study: StudyState, reason: Reason, wall: float, publication: Publication) -> bool:
+        """State change and outbox rows, one transaction; False when the version built from ``study`` must not
+        go out any more (completion.published). Raises ``StudyNotFound``."""
         with self._engine.write() as connection:
-            changed = connection.execute(
+            after = completion.published(study, _state(connection, study.uid), reason)
+            if after is None:
+                return False
+            connection.execute(
                 sa.update(_STUDY)
-                .where(_STUDY.c.uid == study.uid, _STUDY.c.revision == study.revision)
+                .where(_STUDY.c.uid == study.uid)
                 .values(
-                    state="complete",
-                    version=study.version + 1,
-                    revision=study.revision + 1,
-                    added=0,
-                    deadline=None,
+                    state=after.state,
+                    version=after.version,
+                    revision=after.revision,
+                    added=after.added,
+                    first_at=after.first_at,
+                    deadline=after.deadline,
                     completed_at=wall,
                     completion=reason,
                 )
             )
-            if changed.rowcount != 1:
-                return False
             outbox.add(connection, publication.events, wall, publication.parked)
             for output, data in publication.full.items():
                 connection.execute(
@@ -142,15 +143,16 @@ class Studies:
         return True
 
     def quarantine(self, study: StudyState, reason: str, detail: str, wall: float) -> bool:
-        """Hold a study back that must not be published as it is; False when it changed meanwhile."""
+        """Hold a study back that must not be published as it is; False when its state changed meanwhile."""
         with self._engine.write() as connection:
-            changed = connection.execute(
-                sa.update(_STUDY)
-                .where(_STUDY.c.uid == study.uid, _STUDY.c.revision == study.revision)
-                .values(state="quarantined", revision=study.revision + 1, deadline=None, conflict=detail)
-            )
-            if changed.rowcount != 1:
+            current = _state(connection, study.uid)
+            if (current.version, current.state) != (study.version, study.state):
                 return False
+            connection.execute(
+                sa.update(_STUDY)
+                .where(_STUDY.c.uid == study.uid)
+                .values(state="quarantined", revision=current.revision + 1, deadline=None, conflict=detail)
+            )
             row = {
                 "reason": reason,
                 "study": study.uid,

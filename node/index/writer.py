@@ -6,13 +6,15 @@ the files. A crash in between leaves files in ``incoming``, and the same batch i
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final, Protocol
 
-from node.errors import IndexUnavailable, NodeError, StorageError
+from node.errors import IndexRefused, IndexUnavailable, NodeError, StorageError
 from node.index.engine import Engine
 from node.index.intake import DUPLICATE, Fate, Intake, Observer, Sorted
 from node.model import ObjectKey, Received, Rejection
@@ -23,7 +25,14 @@ MAX_BATCH: Final = 256
 # Objects that may wait for the index. Beyond it C-STORE answers 0xA700: what is acknowledged but not indexed
 # is safe on disk, yet nobody should wait for it for hours.
 MAX_WAITING: Final = 4_096
+INDEX_ERROR: Final = "index-error"
 _RETRY_SECONDS: Final = (0.1, 0.5, 1.0, 2.0, 5.0)
+
+# The machine's trouble: it concerns every object and passes, so it is waited for. Any other error of a file
+# is that object's own, and holds up nobody.
+_MACHINE: Final = frozenset(
+    (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
+)
 
 Item = Received | Rejection
 
@@ -47,7 +56,7 @@ class WriterObserver(Observer, Protocol):
         """A batch could not be written; it will be tried again."""
 
     def object_failed(self, name: str, error: BaseException) -> None:
-        """An object that can't be indexed goes to quarantine."""
+        """An object can't be indexed and goes to quarantine, or its file can't be moved and stays."""
 
 
 class IndexWriter:
@@ -75,6 +84,7 @@ class IndexWriter:
         self._hurry = False
         self._failing: str | None = None
         self._stopping = False
+        self._ended = False
         self._thread = threading.Thread(target=self._run, name="index-writer", daemon=True)
 
     def start(self) -> None:
@@ -85,10 +95,15 @@ class IndexWriter:
         with self._condition:
             self._waiting.append(item)
             self._put += 1
-            self._condition.notify_all()
+            # The writer waits for the first of a batch and for a full one: to wake it for each object of a
+            # batch would cost the receivers more than their own work here.
+            if len(self._waiting) in (1, MAX_BATCH):
+                self._condition.notify_all()
 
     def refusal(self) -> str | None:
         """Why no further object should be taken now, or None."""
+        if self._ended:
+            return f"index: {self._failing}"[:64]
         if len(self._waiting) >= MAX_WAITING:
             return f"{len(self._waiting)} objects wait for the index: {self._failing or 'it is behind'}"[:64]
         return None
@@ -102,8 +117,9 @@ class IndexWriter:
         """Return when everything handed over before this call is indexed. Raises ``IndexUnavailable``."""
         with self._condition:
             target = self._put
-            self._hurry = True
-            self._condition.notify_all()
+            if self._done < target:
+                self._hurry = True
+                self._condition.notify_all()
             reached = self._condition.wait_for(lambda: self._done >= target or self._failing, seconds)
             if self._done < target:
                 why = self._failing if reached else f"not current after {seconds:g} s"
@@ -118,6 +134,15 @@ class IndexWriter:
             self._thread.join()
 
     def _run(self) -> None:
+        try:
+            self._write_batches()
+        except BaseException:
+            with self._condition:  # nobody waits for a writer that is gone, and nothing more is taken
+                self._failing, self._ended = "the index writer has ended, see the log; restart the node", True
+                self._condition.notify_all()
+            raise
+
+    def _write_batches(self) -> None:
         while True:
             batch = self._next_batch()
             if not batch:
@@ -163,23 +188,35 @@ class IndexWriter:
             attempt += 1
 
     def _write(self, batch: Sequence[Item]) -> None:
-        """One batch; when something in it can't be indexed at all, object by object."""
+        """One batch; when something in it can't be indexed at all, object by object.
+
+        Raises ``IndexUnavailable`` and ``StorageError`` for what passes.
+        """
         try:
             self._write_together(batch)
-        except (IndexUnavailable, StorageError):
-            raise
         except Exception as error:  # noqa: BLE001  an object that trips the index must not hold up the others
             self._intake.forget()
+            _raise_if_passing(error)
             if len(batch) > 1:
                 for item in batch:
                     self._write([item])
                 return
-            self._observer.object_failed(batch[0].name, error)
-            self._set_aside(batch[0], f"{type(error).__name__} while indexing")
+            self._set_aside(batch[0], error)
 
-    def _set_aside(self, item: Item, why: str) -> None:
-        rejection = Rejection(item.name, "index-error", why, item.calling_ae, self._clock.wall())
-        self._write_together([rejection])
+    def _set_aside(self, item: Item, error: Exception) -> None:
+        """Quarantine an object that can't be indexed; where even that fails it stays in ``incoming``."""
+        if not item.name:  # reindex: it stays under its key
+            self._observer.object_failed(item.key.instance if isinstance(item, Received) else "", error)
+            return
+        self._observer.object_failed(item.name, error)
+        why = f"{type(error).__name__} while indexing"
+        rejection = Rejection(item.name, INDEX_ERROR, why, item.calling_ae, self._clock.wall())
+        try:
+            self._write_together([rejection])
+        except Exception as again:  # noqa: BLE001  reported; the next start comes back to it
+            self._intake.forget()
+            _raise_if_passing(again)
+            self._observer.object_failed(item.name, again)
 
     def _write_together(self, batch: Sequence[Item]) -> None:
         received = [item for item in batch if isinstance(item, Received)]
@@ -192,9 +229,9 @@ class IndexWriter:
                 self._intake.reject(connection, rejections)
             self._tell()
             for item in fates:
-                self._move(item)
+                self._place(item.received.name, partial(self._move, item))
             for rejection in rejections:
-                self._files.quarantine(rejection.name, rejection.reason)
+                self._place(rejection.name, partial(self._files.quarantine, rejection.name, rejection.reason))
             done = {id(item.received) for item in fates}
             received = [item for item in received if id(item) not in done]
             rejections = []
@@ -203,6 +240,14 @@ class IndexWriter:
         notes, self._intake.notes = self._intake.notes, []
         for note in notes:
             note(self._observer)
+
+    def _place(self, name: str, move: Callable[[], object]) -> None:
+        """Move a file whose rows are committed. One that can't be moved stays, and the next start tries again."""
+        try:
+            move()
+        except (StorageError, OSError) as error:
+            _raise_if_passing(error)
+            self._observer.object_failed(name, error)
 
     def _move(self, item: Sorted) -> None:
         received = item.received
@@ -218,3 +263,12 @@ class IndexWriter:
             case Fate.REPLACED:
                 self._files.quarantine_stored(received.key, DUPLICATE, received.name)
                 self._files.adopt(received.name, received.key)
+
+
+def _raise_if_passing(error: Exception) -> None:
+    """Raise ``IndexUnavailable`` or ``StorageError`` for the machine's trouble; return for an object's own."""
+    if isinstance(error, IndexUnavailable) and not isinstance(error, IndexRefused):
+        raise error
+    cause = error.__cause__ if isinstance(error, StorageError) else error
+    if isinstance(cause, OSError) and cause.errno in _MACHINE:
+        raise StorageError(str(error)) from cause

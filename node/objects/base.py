@@ -60,4 +60,4 @@ class ObjectStore(Protocol):
         """Delete an incoming object that turned out to be the same bytes again."""
 
     def free_bytes(self) -> int:
-        """Bytes that can still be written."""
+        """Bytes that can still be written. Raises ``StorageError``."""

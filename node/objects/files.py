@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from node.objects.base import Buffers
 _PART: Final = ".part"
 _DICOM: Final = ".dcm"
 _IOV_MAX: Final = os.sysconf("SC_IOV_MAX")
+_UID: Final = re.compile(r"[0-9.]{1,64}")
 
 
 class FileObjects:
@@ -105,12 +107,11 @@ class FileObjects:
         return self.path(key).open("rb")
 
     def keys(self) -> Iterator[ObjectKey]:
-        """Every stored object, in the order of the folders."""
-        for study in sorted(os.listdir(self._root)):
-            for series in sorted(os.listdir(self._root / study)):
-                for name in sorted(os.listdir(self._root / study / series)):
-                    if name.endswith(_DICOM):
-                        yield ObjectKey(study, series, name.removesuffix(_DICOM))
+        """Every stored object, in the order of the folders. What is not named by a UID is not the node's."""
+        for study in _uids(self._root):
+            for series in _uids(self._root / study):
+                for instance in _uids(self._root / study / series, _DICOM):
+                    yield ObjectKey(study, series, instance)
 
     def is_empty(self) -> bool:
         """No object lies under a key."""
@@ -135,12 +136,28 @@ class FileObjects:
                 return filemeta.same_data_set(stored, incoming)
 
     def free_bytes(self) -> int:
-        """Bytes that a user without privileges can still write."""
-        stat = os.statvfs(self._incoming)
+        """Bytes that a user without privileges can still write. Raises ``StorageError``."""
+        try:
+            stat = os.statvfs(self._incoming)
+        except OSError as error:
+            raise StorageError(f"free space of {self._incoming}: {error.strerror}") from error
         return stat.f_bavail * stat.f_frsize
 
     def close(self) -> None:
         os.close(self._incoming_fd)
+
+
+def _uids(folder: Path, suffix: str = "") -> list[str]:
+    """The UIDs that name files (with a ``suffix``) or folders (without) in ``folder``, sorted."""
+    with os.scandir(folder) as entries:
+        names = [entry.name.removesuffix(suffix) for entry in entries if _is_named_by_uid(entry, suffix)]
+    return sorted(names)
+
+
+def _is_named_by_uid(entry: os.DirEntry[str], suffix: str) -> bool:
+    if not entry.name.endswith(suffix) or not _UID.fullmatch(entry.name.removesuffix(suffix)):
+        return False
+    return entry.is_file() if suffix else entry.is_dir()
 
 
 class IncomingFile:
@@ -221,5 +238,8 @@ class IncomingFile:
 
     def _close(self) -> None:
         if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+            fd, self._fd = self._fd, -1
+            with contextlib.suppress(
+                OSError
+            ):  # synced, or not wanted any more: there is nothing left to lose
+                os.close(fd)

@@ -319,8 +319,7 @@ class _Cursor:
         return value["transaction"], set(value["ids"])
 
     def _unavailable(self, error: Exception) -> PublishUnavailable:
-        servers = self._options.bootstrap_servers
-        return PublishUnavailable(f"Kafka {servers}, topic {self.topic}: {_text(error)}")
+        return PublishUnavailable(f"Kafka {self._options.bootstrap_servers}, {self.topic}: {_text(error)}")
 
 
 def _text(error: Exception) -> str:
@@ -392,6 +391,7 @@ async def _abandon(producer: Any) -> None:
         sender.cancel()
         await asyncio.wait({sender}, timeout=1.0)
     batches = [*accumulator._pending_batches, *(b for queue in accumulator._batches.values() for b in queue)]
+    accumulator._pending_batches.update(batches)  # their done callbacks take each of them out again
     waiters = [waiter for batch in batches for waiter in (batch.future, batch._drain_waiter)]
     for waiter in (*waiters, producer._txn_manager._transaction_waiter):
         # Nobody else will look at it; asyncio complains of errors that were never retrieved.

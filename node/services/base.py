@@ -27,11 +27,15 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One response: status, encoded identifier of a C-FIND match, Error Comment."""
+    """One response: status, encoded identifier of a C-FIND match, Error Comment.
+
+    ``why`` is for the node's log where it says more than the comment, which the peer sees.
+    """
 
     status: int
     identifier: bytes | None = None
     comment: str | None = None
+    why: str | None = None
 
 
 class Operation(Protocol):
@@ -57,8 +61,8 @@ class Service(Protocol):
 class Refused:
     """An operation that takes the data set, keeps nothing of it, and answers one status."""
 
-    def __init__(self, status: int, comment: str | None = None) -> None:
-        self._answer = Answer(status, comment=comment)
+    def __init__(self, status: int, comment: str | None = None, why: str | None = None) -> None:
+        self._answer = Answer(status, comment=comment, why=why)
 
     def write(self, fragments: Sequence[memoryview]) -> None:
         """The bytes are dropped: the peer may send its data set to the end before it reads the answer."""

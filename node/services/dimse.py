@@ -48,7 +48,7 @@ NO_DATA_SET: Final = 0x0101
 SUCCESS: Final = 0x0000
 PENDING: Final = 0xFF00
 CANCELLED: Final = 0xFE00
-NO_SUCH_SOP_CLASS: Final = 0x0118
+SOP_CLASS_NOT_SUPPORTED: Final = 0x0122
 NOT_AUTHORIZED: Final = 0x0124
 UNRECOGNIZED_OPERATION: Final = 0x0211
 MISTYPED_ARGUMENT: Final = 0x0212
@@ -113,7 +113,8 @@ def decode(data: bytes) -> Command:
         message_id=message_id,
         sop_class=uid(0x0003 if requested else 0x0002),
         sop_instance=uid(0x1001 if requested else 0x1000),
-        has_data_set=number(0x0800) != NO_DATA_SET,
+        # C-CANCEL has none (PS3.7 9.3.2.3), whatever it says
+        has_data_set=number(0x0800) != NO_DATA_SET and field != C_CANCEL_RQ,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from node import header
 from node.errors import DataSetError, DuplicateObject, NodeError, StorageError
@@ -22,6 +23,9 @@ from node.services.base import (
 )
 from node.services.dimse import Command
 from node.timing import Time
+
+# What a peer is told of the node's own troubles: paths and causes are for the node's log.
+_NOT_STORED: Final = "the node can't store it now"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +54,13 @@ class StoreService:
     def begin(self, context: Context, command: Command) -> Operation:
         if not command.has_data_set:
             return Refused(DataSetError.status, "C-STORE without a data set")
-        refusal = self._ports.refusal()
-        if refusal:
-            return Refused(StorageError.status, refusal)
         try:
+            refusal = self._ports.refusal()
+            if refusal:
+                return Refused(StorageError.status, refusal)
             incoming = self._objects.begin(_preamble(context, command))
-        except StorageError as error:
-            return Refused(error.status, str(error))
+        except NodeError as error:
+            return Refused(error.status, _NOT_STORED, why=str(error))
         return _StoreOperation(incoming, context, command, self._objects, self._ports, self._time)
 
 
@@ -107,10 +111,12 @@ class _StoreOperation:
                 raise self._broken
             self._store()
         except DataSetError as error:
-            return (Answer(error.status, comment=self._set_aside(error)),)
+            return (Answer(error.status, comment=str(error), why=self._set_aside(error)),)
+        except DuplicateObject as error:
+            return (Answer(error.status, comment=str(error)),)
         except NodeError as error:
             self._incoming.discard()
-            return (Answer(error.status, comment=str(error)),)
+            return (Answer(error.status, comment=_NOT_STORED, why=str(error)),)
         return (Answer(dimse.SUCCESS),)
 
     def _store(self) -> None:
@@ -120,11 +126,20 @@ class _StoreOperation:
         header.compare(key, sop_class, command.sop_class, command.sop_instance)
         received = self._received(key, sop_class, raw)
         self._incoming.commit()
-        if self._ports.collides is not None and self._ports.collides(received):
+        if self._collides(received):
             reason = "duplicate-rejected"
             self._ports.rejected(self._rejection(reason, f"{key.instance} is stored with other bytes"))
             raise DuplicateObject("SOP Instance UID is stored with other bytes")
         self._ports.accepted(received)
+
+    def _collides(self, received: Received) -> bool:
+        if self._ports.collides is None:
+            return False
+        try:
+            return self._ports.collides(received)
+        except NodeError:  # it will be answered as a failure, so it must not turn up after a restart
+            self._objects.drop_waiting(received.name)
+            raise
 
     def _received(self, key: ObjectKey, sop_class: str, raw: RawHeader) -> Received:
         return Received(

@@ -97,10 +97,10 @@ class Backend:
     def complete(self, uid: str) -> Json:
         """Publish now, whatever the clock thinks, unless there is nothing new to publish."""
         self._flush()
-        study = self._studies.state(uid)
-        if study.state == "complete":
-            raise StudyConflict(f"can't complete study {uid}: it is complete and published")
-        self._publish(uid, "forced")
+        self._studies.command(uid, "complete", self._clock.now(), self._max_seconds)
+        if not self._publish(uid, "forced"):
+            raise StudyConflict(f"study {uid} changed its state just now: look at it and try again")
+        self._changed()
         return self.study(uid)
 
     def _command(self, uid: str, name: Command) -> Json:
