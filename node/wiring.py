@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import ssl
+import uuid
+from dataclasses import replace
+from pathlib import Path
 
 from node.completion import CompletionRules, QuietRule
 from node.config import Config, plain
@@ -67,7 +70,27 @@ def sink(config: Config) -> base.Publisher:
     """[events] as a publisher."""
     if config.events.sink == "ndjson":
         return ndjson.NdjsonPublisher(config.events_path)
-    return kafka.KafkaPublisher(kafka.KafkaOptions(**plain(config.events.kafka)))
+    options = kafka.KafkaOptions(**plain(config.events.kafka))
+    if options.transactional_id is None:
+        options = replace(options, transactional_id=f"{options.client_id}-{node_id(config.data_dir)}")
+    return kafka.KafkaPublisher(options)
+
+
+def node_id(data_dir: Path) -> str:
+    """What tells this node from others that use the same cluster: made once, kept beside the objects.
+
+    Two nodes with one transactional id would fence each other off, and a node with a new one at each start
+    could not tell what it had published before.
+    """
+    path = data_dir / "node-id"
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        made = str(uuid.uuid4())
+        temporary = path.with_suffix(".new")
+        temporary.write_text(made + "\n")
+        temporary.replace(path)
+        return made
 
 
 def outputs(config: Config) -> list[Output]:
