@@ -155,7 +155,9 @@ def send(
 @_reported
 def demo(
     to: Annotated[str, typer.Option("--to", help="AE@HOST:PORT of the running node")] = "",
-    wait: Annotated[bool, typer.Option("--wait", help="wait out the quiet period instead of using `complete`")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="wait out the quiet period instead of using `complete`")
+    ] = False,
     url: Url = None,
     config: ConfigFile = None,
 ) -> None:
@@ -247,15 +249,23 @@ def events(
 ) -> None:
     """Print published events as CloudEvents, one a line; the newest last."""
     client = _client(url, config)
-    found, _after = client.events(study, None, limit)
+    found, after = client.events(study, None, limit)
     for row in found:
-        print(orjson.dumps(row["event"]).decode(), flush=True)
+        _print_event(row)
     if follow:
         try:
-            for row in client.follow(study):
-                print(orjson.dumps(row["event"]).decode(), flush=True)
+            for row in client.follow(study, after):
+                _print_event(row)
         except KeyboardInterrupt:
             raise typer.Exit from None
+
+
+def _print_event(row: dict[str, Any]) -> None:
+    """To stdout what goes out; what is parked does not, and is told on stderr."""
+    if row["parked_reason"] is not None:
+        _err.print(f"parked {row['event']['id']}: {row['parked_reason']}", markup=False)
+        return
+    print(orjson.dumps(row["event"]).decode(), flush=True)
 
 
 @app.command()

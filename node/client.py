@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import time
 import urllib.error
 import urllib.parse
@@ -15,6 +16,9 @@ from node.errors import NodeError
 
 _TIMEOUT_SECONDS: Final = 35.0
 _FOLLOW_SECONDS: Final = 1.0
+
+# A proxy of the environment is for the way out of the house, not for a node on this machine or beside it.
+_DIRECT: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class ApiError(NodeError):
@@ -30,28 +34,29 @@ class ApiError(NodeError):
 
 
 class Client:
-    """Speaks to one node at ``url`` (``http://host:port``); ``token`` for commands off loopback."""
+    """Speaks to one node at ``url`` (``http://host:port``, or only the latter two); ``token`` for commands off
+    loopback."""
 
     def __init__(self, url: str, token: str = "") -> None:
-        self._url = url.rstrip("/")
+        self._url = (url if "://" in url else f"http://{url}").rstrip("/")
         self._token = token
 
     def _call(self, method: str, path: str, query: Mapping[str, Any] | None = None, body: Any = None) -> Any:
         words = {name: value for name, value in (query or {}).items() if value is not None}
         url = self._url + path + ("?" + urllib.parse.urlencode(words) if words else "")
-        request = urllib.request.Request(url, method=method)
-        if method == "POST":
-            request.data = orjson.dumps(body if body is not None else {})
-            request.add_header("Content-Type", "application/json")
-            if self._token:
-                request.add_header("Authorization", f"Bearer {self._token}")
         try:
-            with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as response:
+            request = urllib.request.Request(url, method=method)
+            if method == "POST":
+                request.data = orjson.dumps(body if body is not None else {})
+                request.add_header("Content-Type", "application/json")
+                if self._token:
+                    request.add_header("Authorization", f"Bearer {self._token}")
+            with _DIRECT.open(request, timeout=_TIMEOUT_SECONDS) as response:
                 return orjson.loads(response.read())
         except urllib.error.HTTPError as error:
             with error:
                 raise _said(error) from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", error)
             raise ApiError(f"{method} {url}: {reason}") from error
 
@@ -64,12 +69,12 @@ class Client:
 
     def study(self, uid: str) -> dict[str, Any]:
         """One study with its series. Raises ``ApiError`` with ``http_status`` 404 when it is not there."""
-        found: dict[str, Any] = self._call("GET", f"/api/studies/{urllib.parse.quote(uid)}")
+        found: dict[str, Any] = self._call("GET", f"/api/studies/{_quoted(uid)}")
         return found
 
     def command(self, uid: str, name: str) -> dict[str, Any]:
         """complete, hold or reopen; returns the study after it."""
-        found: dict[str, Any] = self._call("POST", f"/api/studies/{urllib.parse.quote(uid)}/{name}")
+        found: dict[str, Any] = self._call("POST", f"/api/studies/{_quoted(uid)}/{name}")
         return found
 
     def events(
@@ -79,9 +84,8 @@ class Client:
         answer = self._call("GET", "/api/events", {"study": study, "after": after, "limit": limit})
         return answer["events"], answer["after"]
 
-    def follow(self, study: str | None = None, pause: float = _FOLLOW_SECONDS) -> Iterator[Any]:
-        """Events as they are made, from now on; never ends."""
-        _, after = self.events(study, None, 1)
+    def follow(self, study: str | None, after: int, pause: float = _FOLLOW_SECONDS) -> Iterator[Any]:
+        """Rows of the event log as they are made, from ``after`` on (``events``); never ends."""
         while True:
             found, after = self.events(study, after, 100)
             yield from found
@@ -92,6 +96,10 @@ class Client:
         """Publish events again; ``replayed`` and ``unknown`` ids."""
         answer: dict[str, Any] = self._call("POST", "/api/events/replay", body={"ids": list(ids)})
         return answer
+
+
+def _quoted(uid: str) -> str:
+    return urllib.parse.quote(uid, safe="")
 
 
 def _said(error: urllib.error.HTTPError) -> ApiError:

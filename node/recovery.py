@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -11,7 +12,7 @@ from typing import BinaryIO, Final
 from node import header
 from node.errors import ConfigError, DataSetError
 from node.index.engine import Engine
-from node.index.rebuild import published, restore_versions
+from node.index.rebuild import forget_objects, published, restore
 from node.index.writer import IndexWriter
 from node.logs import get_logger
 from node.model import ObjectKey, Received, Rejection
@@ -20,6 +21,9 @@ from node.objects.files import FileObjects
 
 _log = get_logger(__name__)
 _REPORT_EVERY: Final = 10_000
+_UNREADABLE: Final = (
+    "Look at the file and the disk; it is taken in at the next start (or reindex) that can read it."
+)
 
 
 class DataDirLock:
@@ -71,21 +75,28 @@ def read_object(file: BinaryIO, name: str, key: ObjectKey | None) -> Received:
 def waiting_objects(objects: FileObjects, wall: float) -> Iterator[Received | Rejection]:
     """What a former run acknowledged but did not index, oldest first."""
     for name in objects.waiting():
-        with objects.open_waiting(name) as file:
-            try:
-                yield read_object(file, name, None)
-            except DataSetError as error:
-                yield Rejection(name, type(error).__name__, str(error), "", wall)
+        try:
+            with objects.open_waiting(name) as file:
+                found = read_object(file, name, None)
+        except DataSetError as error:
+            yield Rejection(name, type(error).__name__, str(error), "", wall)
+        except OSError as error:  # one file that can't be read keeps no node from starting
+            _log.error("object_unreadable", name=name, error=error, hint=_UNREADABLE)
+        else:
+            yield found
 
 
 def stored_objects(objects: FileObjects) -> Iterator[Received]:
     """Everything that lies under its key, for an index made anew; what can't be read is said and left."""
     for count, key in enumerate(objects.keys(), 1):
-        with objects.open(key) as file:
-            try:
-                yield read_object(file, "", key)
-            except DataSetError as error:
-                _log.error("object_unreadable", instance=key.instance, error=str(error), hint=error.hint)
+        try:
+            with objects.open(key) as file:
+                found = read_object(file, "", key)
+        except (DataSetError, OSError) as error:
+            hint = error.hint if isinstance(error, DataSetError) else _UNREADABLE
+            _log.error("object_unreadable", instance=key.instance, error=str(error), hint=hint)
+        else:
+            yield found
         if count % _REPORT_EVERY == 0:
             _log.info("reindexing", objects=count)
 
@@ -106,9 +117,14 @@ def hand_over(
 
 
 def rebuild(objects: FileObjects, writer: IndexWriter, engine: Engine, events_path: Path) -> int:
-    """Index every stored object, then recall what was published; returns how many objects."""
+    """Index every stored object, then recall what was published; returns how many objects.
+
+    ``forget_objects`` begins it, ``restore`` ends it: until then the next start does it all again, for a study
+    that does not know its version would be published as its first one a second time.
+    """
+    forget_objects(engine)
     versions = published(engine, events_path)
     count = hand_over(stored_objects(objects), writer.put, writer.wait_until_current)
-    restored = restore_versions(engine, versions)
+    restored = restore(engine, versions, time.time())
     _log.info("reindexed", objects=count, studies=restored)
     return count

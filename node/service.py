@@ -15,10 +15,10 @@ from node.association.negotiation import Negotiator
 from node.association.receiver import Timeouts
 from node.clock import CompletionClock
 from node.config import Config
-from node.errors import IndexUnavailable
+from node.errors import IndexCorrupt, IndexUnavailable
 from node.index.intake import Intake, IntakeRules
 from node.index.outbox import Outbox
-from node.index.rebuild import forget_objects, is_empty
+from node.index.rebuild import forget_objects, is_empty, unfinished
 from node.index.search import Search
 from node.index.studies import Studies
 from node.index.writer import IndexWriter
@@ -224,7 +224,7 @@ class Node:
         self.engine.create()
         self.studies.bring_forward(self._time.now())
         self.writer.start()
-        if is_empty(self.engine) and not self.objects.is_empty():
+        if unfinished(self.engine) or (is_empty(self.engine) and not self.objects.is_empty()):
             _log.warning("index_missing", hint="It is made anew from the stored objects.")
             recovery.rebuild(self.objects, self.writer, self.engine, self.config.events_path)
         waiting = recovery.waiting_objects(self.objects, self._time.wall())
@@ -239,18 +239,33 @@ class Node:
         for number in (signal.SIGTERM, signal.SIGINT):
             with suppress(NotImplementedError, RuntimeError):  # not in the main thread: tests stop by event
                 loop.add_signal_handler(number, stop.set)
-        await asyncio.to_thread(self.recover)
+        try:
+            await asyncio.to_thread(self.recover)
+            if not stop.is_set():
+                await self._serve(ready, stop)
+        finally:
+            await asyncio.to_thread(self.writer.stop)
+            self.close()
+        _log.info("stopped")
+
+    async def _serve(self, ready: Callable[[str], None], stop: asyncio.Event) -> None:
+        """Each part is stopped in the reverse order of its start, however far the start came."""
         stop_relay = asyncio.Event()
         relay = asyncio.create_task(self.relay.run(stop_relay), name="relay")
-        http = await self._serve_http()
         try:
-            host, port = await asyncio.to_thread(self.listener.start)
-            self.clock.start()
-            ready(f"ready dicom={_address(host, port)} http={_address(*http.address)}")
-            _log.info("ready", address=_address(host, port), url=f"http://{_address(*http.address)}/")
-            await _first_of(stop.wait(), relay, http.failed())
+            http = await self._serve_http()
+            try:
+                host, port = await asyncio.to_thread(self.listener.start)
+                self.clock.start()
+                ready(f"ready dicom={_address(host, port)} http={_address(*http.address)}")
+                _log.info("ready", address=_address(host, port), url=f"http://{_address(*http.address)}/")
+                await _first_of(stop.wait(), relay, http.failed())
+            finally:
+                await self._drain()
+                await http.stop()
         finally:
-            await self._drain(http, relay, stop_relay)
+            stop_relay.set()
+            await relay
 
     async def _serve_http(self) -> HttpServer:
         config = self.config
@@ -276,21 +291,14 @@ class Node:
         self._http_address = server.address
         return server
 
-    async def _drain(self, http: HttpServer, relay: asyncio.Task[None], stop_relay: asyncio.Event) -> None:
-        """Stop in the order of the data path: no more objects, then no more index, then no more events."""
+    async def _drain(self) -> None:
+        """Stop in the order of the data path: no more objects, then no more index, then no more versions."""
         _log.info("draining", seconds=self.config.shutdown_seconds)
         cut = await asyncio.to_thread(self.listener.stop, self.config.shutdown_seconds)
         if cut:
             _log.warning("associations_cut", count=cut, limit=self.config.shutdown_seconds)
         await asyncio.to_thread(self.writer.stop)
         await asyncio.to_thread(self.clock.stop)
-        stop_relay.set()
-        try:
-            await relay
-        finally:
-            await http.stop()
-            self.close()
-        _log.info("stopped")
 
     def close(self) -> None:
         """Release files; ``run`` does it at its end."""
@@ -300,16 +308,23 @@ class Node:
 
 
 def reindex(config: Config) -> int:
-    """Rebuild the index from the stored objects; returns how many. No node may be running in ``data_dir``."""
+    """Rebuild the index from the stored objects; returns how many. No node may be running in ``data_dir``.
+
+    An index whose file is damaged is set aside, and a new one is made.
+    """
     node = Node(config)
     try:
-        node.engine.create()
-        forget_objects(node.engine)
+        try:
+            node.engine.create()
+            forget_objects(node.engine)
+        except IndexCorrupt as error:
+            aside = node.engine.set_aside(time.strftime("damaged-%Y%m%dT%H%M%S"))
+            _log.warning("index_set_aside", path=str(aside), error=str(error))
+            node.engine.create()
         node.writer.start()
-        count = recovery.rebuild(node.objects, node.writer, node.engine, config.events_path)
-        node.writer.stop()
-        return count
+        return recovery.rebuild(node.objects, node.writer, node.engine, config.events_path)
     finally:
+        node.writer.stop()
         node.close()
 
 

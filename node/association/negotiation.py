@@ -38,6 +38,12 @@ _MESSAGE_SYNTAXES: Final = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840
 _ANY_TITLES: Final = b"ANY".ljust(16) * 2
 _LEGAL_UID: Final = re.compile(r"[0-9]+(\.[0-9]+)*")
 
+# Items of an A-ASSOCIATE-RQ that the decoder knows (PS3.8 9.3.2, PS3.7 D.3.3)
+_ITEM: Final = struct.Struct(">BxH")
+_USER_INFORMATION: Final = 0x50
+_ITEMS: Final = frozenset((0x10, 0x20, _USER_INFORMATION))
+_USER_ITEMS: Final = frozenset(range(0x51, 0x5A))
+
 # A-ASSOCIATE-RJ: (result, source, reason), PS3.8 Table 9-21
 REJECT_CALLED_AE: Final = (1, 1, 7)
 REJECT_CALLING_AE: Final = (1, 1, 3)
@@ -215,9 +221,11 @@ def _decode(pdu: bytes) -> A_ASSOCIATE:
     request = A_ASSOCIATE_RQ()
     try:
         # Titles are read by _ae_title; the decoder refuses those that are blank or hold control characters.
-        request.decode(pdu[:10] + _ANY_TITLES + pdu[42:])
+        request.decode(pdu[:10] + _ANY_TITLES + pdu[42:74] + _known(pdu[74:], _ITEMS))
         primitive = request.to_primitive()
         contexts = primitive.presentation_context_definition_list
+    except ProtocolError:
+        raise
     except Exception as error:  # the decoder meets bytes it was not made for in many ways
         raise ProtocolError(
             f"A-ASSOCIATE-RQ can't be decoded: {type(error).__name__}", reason=protocol.INVALID_PARAMETER
@@ -237,6 +245,23 @@ def _decode(pdu: bytes) -> A_ASSOCIATE:
             "a presentation context proposes no transfer syntax", reason=protocol.INVALID_PARAMETER
         )
     return primitive
+
+
+def _known(items: bytes, kinds: Collection[int]) -> bytes:
+    """Variable items without those of other ``kinds``, which are to be ignored (PS3.8 9.3.1, PS3.7 D.3.3)."""
+    kept, at = [], 0
+    while at + _ITEM.size <= len(items):
+        kind, length = _ITEM.unpack_from(items, at)
+        at += _ITEM.size
+        if length > len(items) - at:
+            raise ProtocolError(f"item 0x{kind:02X} overruns its PDU", reason=protocol.INVALID_PARAMETER)
+        if kind in kinds:
+            value = items[at : at + length]
+            if kind == _USER_INFORMATION:
+                value = _known(value, _USER_ITEMS)
+            kept.append(_ITEM.pack(kind, len(value)) + value)
+        at += length
+    return b"".join(kept)
 
 
 def _ae_title(raw: bytes) -> str:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import orjson
 import sqlalchemy as sa
 
-from node.index import schema
+from node.index import rows, schema
 from node.index.engine import Engine
+
+# meta: while a rebuild is under way, the studies that were held before it (orjson list).
+_REBUILDING: Final = "rebuilding"
 
 
 class Published(NamedTuple):
@@ -26,11 +29,30 @@ def is_empty(engine: Engine) -> bool:
         return connection.execute(sa.select(schema.study.c.uid).limit(1)).first() is None
 
 
+def unfinished(engine: Engine) -> bool:
+    """A rebuild was begun and not brought to its end: studies are missing, or do not know their version."""
+    with engine.read() as connection:
+        return _held_before(connection) is not None
+
+
 def forget_objects(engine: Engine) -> None:
-    """Remove every row that the objects can tell again. Events, full resources and quarantine stay."""
+    """Begin a rebuild: remove every row that the objects can tell again, and note that they are missing.
+
+    Events, full resources and quarantine stay.
+    """
+    study, meta = schema.study, schema.meta
     with engine.write() as connection:
-        for table in (schema.instance, schema.header, schema.series, schema.study):
+        held = _held_before(connection) or []
+        held += connection.scalars(sa.select(study.c.uid).where(study.c.state == "held"))
+        connection.execute(sa.delete(meta).where(meta.c.key == _REBUILDING))
+        connection.execute(sa.insert(meta).values(key=_REBUILDING, value=orjson.dumps(held).decode()))
+        for table in (schema.instance, schema.header, schema.series, study):
             connection.execute(sa.delete(table))
+
+
+def _held_before(connection: sa.Connection) -> list[str] | None:
+    found = connection.scalar(sa.select(schema.meta.c.value).where(schema.meta.c.key == _REBUILDING))
+    return None if found is None else list(orjson.loads(found))
 
 
 def published(engine: Engine, events_path: Path) -> dict[str, Published]:
@@ -63,9 +85,10 @@ def _log(events_path: Path) -> Iterator[Mapping[str, object]]:
                 yield event
 
 
-def restore_versions(engine: Engine, versions: Mapping[str, Published]) -> int:
-    """Tell rebuilt studies which version they have; those with nothing new are complete. Returns how many."""
-    study = schema.study
+def restore(engine: Engine, versions: Mapping[str, Published], wall: float) -> int:
+    """End a rebuild, in one transaction: studies get their version back, those with nothing new are complete,
+    those that were held are held. Returns how many had been published."""
+    study, meta = schema.study, schema.meta
     restored = 0
     with engine.write() as connection:
         for uid, known in versions.items():
@@ -76,8 +99,14 @@ def restore_versions(engine: Engine, versions: Mapping[str, Published]) -> int:
             values: dict[str, object] = {"version": known.version, "added": added}
             if not added:
                 values |= {"deadline": None, "state": "complete"}
-            connection.execute(
-                sa.update(study).where(study.c.uid == uid).values(values | {"revision": study.c.revision + 1})
-            )
+                rows.release_quarantine(connection, uid, wall)
+            connection.execute(sa.update(study).where(study.c.uid == uid).values(values))
             restored += 1
+        for uid in _held_before(connection) or []:
+            connection.execute(
+                sa.update(study)
+                .where(study.c.uid == uid, study.c.state == "open")
+                .values(state="held", deadline=None)
+            )
+        connection.execute(sa.delete(meta).where(meta.c.key == _REBUILDING))
     return restored

@@ -322,12 +322,37 @@ def series_elsewhere(connection: sa.Connection, key: ObjectKey) -> bool:
 
 
 def add_quarantine(connection: sa.Connection, found: Sequence[Mapping[str, Any]]) -> None:
-    """Quarantine rows, but for objects that have theirs already (a batch repeated after a crash)."""
+    """Quarantine rows, but for what has its row already: objects of a batch repeated after a crash, studies
+    that a rebuild finds in conflict again."""
+    if not found:
+        return
     table = schema.quarantine
     names = [row["name"] for row in found if row["name"] is not None]
-    known = (
-        set(connection.scalars(sa.select(table.c.name).where(table.c.name.in_(names)))) if names else set()
-    )
-    fresh = [dict(row) for row in found if row["name"] is None or row["name"] not in known]
+    studies = [row["study"] for row in found if row["name"] is None]
+    waiting = sa.and_(table.c.study.in_(studies), table.c.name.is_(None), table.c.released_at.is_(None))
+    known = {
+        (row.name, row.reason, row.study)
+        for row in connection.execute(
+            sa.select(table.c.name, table.c.reason, table.c.study).where(
+                sa.or_(table.c.name.in_(names), waiting)
+            )
+        )
+    }
+    known_names = {name for name, _, _ in known if name is not None}
+    fresh = [
+        dict(row)
+        for row in found
+        if row["name"] not in known_names and (row["name"], row["reason"], row["study"]) not in known
+    ]
     if fresh:
         connection.execute(sa.insert(table), fresh)
+
+
+def release_quarantine(connection: sa.Connection, uid: str, wall: float) -> None:
+    """Publishing a quarantined study settles its entry."""
+    table = schema.quarantine
+    connection.execute(
+        sa.update(table)
+        .where(table.c.study == uid, table.c.name.is_(None), table.c.released_at.is_(None))
+        .values(released_at=wall)
+    )

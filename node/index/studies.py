@@ -139,7 +139,7 @@ class Studies:
                         study=study.uid, output=output, version=study.version + 1, data=data
                     )
                 )
-            _release_quarantine(connection, study.uid, wall)
+            rows.release_quarantine(connection, study.uid, wall)
         return True
 
     def quarantine(self, study: StudyState, reason: str, detail: str, wall: float) -> bool:
@@ -253,13 +253,3 @@ def _state(connection: sa.Connection, uid: str) -> StudyState:
     if found is None:
         raise StudyNotFound(f"no study {uid}")
     return rows.state_of(dict(found))
-
-
-def _release_quarantine(connection: sa.Connection, uid: str, wall: float) -> None:
-    """Publishing a quarantined study settles its entry."""
-    table = schema.quarantine
-    connection.execute(
-        sa.update(table)
-        .where(table.c.study == uid, table.c.name.is_(None), table.c.released_at.is_(None))
-        .values(released_at=wall)
-    )

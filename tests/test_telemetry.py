@@ -1,0 +1,122 @@
+"""Telemetry: each report becomes the metric and the log line that it promises, and never patient data."""
+
+from __future__ import annotations
+
+import json
+from io import StringIO
+from typing import Any
+
+import pytest
+
+from node import logs
+from node.errors import IndexUnavailable
+from node.metrics import Metrics
+from node.model import Event, Finding
+from node.peers import Peer, Peers
+from node.telemetry import Telemetry
+from tests.test_logs import as_before
+
+__all__ = ["as_before"]
+
+EVENT = Event("r5/1.2/1", "r5", "t", "1.2", {"type": "completed.v1"}, b"{}")
+
+
+class Heard:
+    """A telemetry, its metrics, and the log lines it wrote."""
+
+    def __init__(self) -> None:
+        self.stream = StringIO()
+        logs.configure("info", "json", self.stream)
+        self.metrics = Metrics(Peers([Peer("CT*")], ()), "1.0")
+        self.telemetry = Telemetry(self.metrics)
+
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.stream.getvalue().splitlines()]
+
+    def metric(self, name: str) -> float:
+        text = self.metrics.render("")[0].decode()
+        found = [line for line in text.splitlines() if line.startswith(f"dicom_node_{name} ")]
+        return float(found[0].rsplit(" ", 1)[1]) if found else 0.0
+
+
+@pytest.fixture
+def heard() -> Heard:
+    return Heard()
+
+
+def test_late_instances_have_the_label_of_their_peer(heard: Heard) -> None:
+    heard.telemetry.late("CT7", 3)
+    heard.telemetry.late("UNKNOWN", 2)
+    assert heard.metric('late_instances_total{calling_ae="CT*"}') == 3
+    assert heard.metric('late_instances_total{calling_ae="other"}') == 2
+
+
+def test_what_the_writer_reports(heard: Heard) -> None:
+    heard.telemetry.duplicate("same")
+    heard.telemetry.quarantined("duplicate")
+    heard.telemetry.index_failed(IndexUnavailable("disk full"), 7)
+    heard.telemetry.object_failed("0001-01", ValueError("PatientName Doe^John"))
+    assert heard.metric('duplicates_total{kind="same"}') == 1
+    assert heard.metric('quarantined_total{reason="duplicate"}') == 1
+    quarantined, index, failed = heard.lines()
+    assert (quarantined["event"], quarantined["reason"]) == ("quarantined", "duplicate")
+    assert (index["error"], index["waiting"]) == ("disk full", 7)
+    assert "reindex" in index["hint"]
+    assert (failed["event"], failed["name"], failed["error_type"]) == (
+        "object_not_indexed",
+        "0001-01",
+        "ValueError",
+    )
+    assert "Doe" not in heard.stream.getvalue(), "other errors may quote a data set"
+
+
+def test_what_publication_reports(heard: Heard) -> None:
+    heard.telemetry.published("1.2", 2, "max-age", 61.5, [EVENT])
+    heard.telemetry.unfit(EVENT, "series[0].uid: not an OID")
+    heard.telemetry.found_amiss(
+        "1.2", [Finding("disagreement", "PatientName", "1.2", n) for n in range(1, 31)]
+    )
+    assert heard.metric('events_total{output="r5",type="completed.v1"}') == 1
+    assert heard.metric("study_quiet_seconds_sum") == 61.5
+    assert heard.metric('data_quality_total{rule="disagreement"}') == sum(range(1, 31))
+    lines = heard.lines()
+    assert (lines[0]["event"], lines[0]["version"], lines[0]["reason"]) == ("study_completed", 2, "max-age")
+    assert (lines[1]["event"], lines[1]["event_id"]) == ("event_parked", "r5/1.2/1")
+    assert len(lines) == 2 + 20, "a study with a thousand findings fills no log"
+
+
+def test_a_failing_clock_says_where(heard: Heard) -> None:
+    try:
+        raise KeyError("secret")
+    except KeyError as error:
+        heard.telemetry.clock_failed("1.2", error)
+    (line,) = heard.lines()
+    assert (line["event"], line["study"], line["error_type"]) == ("completion_failed", "1.2", "KeyError")
+    assert line["frames"][-1].startswith("tests/test_telemetry.py:")
+    assert "secret" not in heard.stream.getvalue()
+
+
+def test_a_frame_without_a_folder_does_not_end_the_thread_that_reports(heard: Heard) -> None:
+    try:
+        exec(compile("1 / 0", "<string>", "exec"), {})
+    except ZeroDivisionError as error:
+        heard.telemetry.clock_failed(None, error)
+    assert heard.lines()[0]["frames"][-1] == "<string>:1"
+
+
+def test_no_field_is_dropped(heard: Heard) -> None:
+    """Everything that telemetry logs is on the allow-list of logs.FIELDS."""
+    telemetry = heard.telemetry
+    telemetry.stored("CT1", 0xA700, 5, 0.1, "disk full")
+    telemetry.association_ended("CT1", "10.0.0.1", "timeout", "idle", 3)
+    telemetry.failed("10.0.0.1", RuntimeError())
+    telemetry.quarantined("duplicate")
+    telemetry.index_failed(IndexUnavailable("locked"), 1)
+    telemetry.object_failed("n", RuntimeError())
+    telemetry.clock_failed("1.2", RuntimeError())
+    telemetry.published("1.2", 1, "quiet", 1.0, [EVENT])
+    telemetry.unfit(EVENT, "why")
+    telemetry.found_amiss("1.2", [Finding("disagreement", "PatientName", "1.2", 1)])
+    lines = heard.lines()
+    assert len(lines) == 10
+    assert [line["dropped"] for line in lines if "dropped" in line] == []
