@@ -134,9 +134,9 @@ def send(
     timeout: Annotated[float, typer.Option(help="seconds to wait for the peer")] = 30.0,
 ) -> None:
     """Send files by C-STORE, as they are; exit 1 if any object was not stored."""
-    from node.send_view import print_summary, send_with_progress
-    from node.services.address import Address
     from node.services.send import SendOptions
+    from node.services.send.address import Address
+    from node.services.send.view import print_summary, send_with_progress
 
     try:
         address = Address.parse(to)

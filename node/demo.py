@@ -17,9 +17,9 @@ from rich.syntax import Syntax
 
 from node.client import ApiError, Client
 from node.errors import NodeError
-from node.send_view import print_summary, send_with_progress
-from node.services.address import Address
 from node.services.send import SendOptions
+from node.services.send.address import Address
+from node.services.send.view import print_summary, send_with_progress
 
 _SIZE: Final = 64  # rows and columns
 _SLICES: Final = 12

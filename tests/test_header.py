@@ -144,7 +144,9 @@ def test_a_wanted_sequence_keeps_its_bytes(undefined: bool) -> None:
 def test_un_of_undefined_length_is_implicit_inside() -> None:
     """PS3.5 6.2.2 note 2: also when an implicit length looks like a VR."""
     inside = struct.pack("<HHI", 0x0008, 0x1150, 4) + b"1.2\0" + struct.pack("<HHI", 0x0008, 0x1155, 0x4955)
-    value = delimiter(ITEM, UNDEFINED) + inside + bytes(0x4955) + delimiter(ITEM_END) + delimiter(SEQUENCE_END)
+    value = (
+        delimiter(ITEM, UNDEFINED) + inside + bytes(0x4955) + delimiter(ITEM_END) + delimiter(SEQUENCE_END)
+    )
     assert header.identify(scan(BEGIN + long_element(0x00091010, b"UN", UNDEFINED) + value + END)) == WHOLE
 
 
@@ -156,7 +158,11 @@ def test_deflated(syntax: str) -> None:
 
 
 def test_deflated_syntaxes_are_those_of_the_standard() -> None:
-    named = {uid for uid, entry in UID_dictionary.items() if entry[1] == "Transfer Syntax" and "Deflate" in entry[0]}
+    named = {
+        uid
+        for uid, entry in UID_dictionary.items()
+        if entry[1] == "Transfer Syntax" and "Deflate" in entry[0]
+    }
     assert set(header.DEFLATED) == named - {DEFLATED_FRAMES}
 
 
@@ -277,7 +283,9 @@ SYNTAXES = st.sampled_from([EXPLICIT, IMPLICIT, BIG, DEFLATED, JPEG, "1.2.3"])
 TAGS = st.sampled_from([*ELEMENTS, *IDENTIFYING, ITEM, ITEM_END, SEQUENCE_END, 0x7FE00010, 0x00091001])
 FRAGMENTS = st.one_of(
     st.binary(max_size=30),
-    st.builds(short_element, TAGS, st.sampled_from([b"UI", b"LO", b"SQ", b"UN", b"\0\0"]), st.binary(max_size=20)),
+    st.builds(
+        short_element, TAGS, st.sampled_from([b"UI", b"LO", b"SQ", b"UN", b"\0\0"]), st.binary(max_size=20)
+    ),
     st.builds(long_element, TAGS, st.sampled_from([b"SQ", b"UN", b"OB"]), st.integers(0, 2**32 - 1)),
     st.builds(delimiter, TAGS, st.one_of(st.just(UNDEFINED), st.integers(0, 50))),
 )
@@ -338,7 +346,11 @@ def test_uids_that_are_let_through(value: bytes) -> None:
 def test_compare() -> None:
     key, sop_class = WHOLE
     header.compare(key, sop_class, "1.2 ", "1.3")
-    for command_class, command_instance, what in (("1.9", "1.3", "Class"), ("1.2", "1.9", "Instance"), ("", "", "Class")):
+    for command_class, command_instance, what in (
+        ("1.9", "1.3", "Class"),
+        ("1.2", "1.9", "Instance"),
+        ("", "", "Class"),
+    ):
         with pytest.raises(DataSetMismatch, match=what) as caught:
             header.compare(key, sop_class, command_class, command_instance)
         assert caught.value.status == 0xA900

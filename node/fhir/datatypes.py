@@ -13,9 +13,9 @@ from functools import lru_cache
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+from node.assemble.values import Time, parse_unsigned, resolve
 from node.fhir.options import FhirOptions
 from node.model import Identifier, Issuer, Moment, Person
-from node.values import Time, parse_unsigned, resolve
 
 Json = dict[str, Any]
 

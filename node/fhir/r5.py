@@ -7,6 +7,8 @@ from typing import Final
 
 import orjson
 
+from node.assemble.parts import joined
+from node.assemble.values import earliest
 from node.errors import ResourceInvalid
 from node.fhir import terminology
 from node.fhir.datatypes import (
@@ -28,8 +30,6 @@ from node.fhir.datatypes import (
 from node.fhir.options import FhirOptions
 from node.fhir.sopclasses import Kind, kind
 from node.model import Code, Device, Identifier, Instance, Labels, Moment, Organization, Person, Series, Study
-from node.parts import joined
-from node.values import earliest
 
 TARGET: Final = "r5"
 _ENDPOINT: Final = "wado-rs"

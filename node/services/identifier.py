@@ -23,8 +23,8 @@ from pydicom.filereader import read_dataset
 from pydicom.uid import UID
 from pydicom.values import convert_SQ
 
-from node import charset
 from node.errors import IdentifierError
+from node.extract import charset
 from node.matching import SINGLE_VALUED, vr_of
 from node.model import Attributes
 

@@ -26,7 +26,20 @@ from node.services.base import Answer, Context, Operation
 from node.services.dimse import Command
 from node.services.echo import EchoService
 from tests.harness import eventually
-from tests.scenarios.wire import ABORT, CONTEXTS, ECHO, RELEASE, STORE, Wire, associate, cancel_rq, echo_rq, message, pdu, store_rq
+from tests.scenarios.wire import (
+    ABORT,
+    CONTEXTS,
+    ECHO,
+    RELEASE,
+    STORE,
+    Wire,
+    associate,
+    cancel_rq,
+    echo_rq,
+    message,
+    pdu,
+    store_rq,
+)
 from tests.tools import IN_CI
 
 QUICK = Timeouts(handshake=5, idle=5, transfer=5)

@@ -78,7 +78,9 @@ def test_contexts(name: str) -> None:
     proposed, expected = CONTEXTS[name]
     answer = accepted(associate(proposed))
     found = results(answer)
-    assert {number: found[number][0] for number in found} == {number: expected[number][0] for number in expected}
+    assert {number: found[number][0] for number in found} == {
+        number: expected[number][0] for number in expected
+    }
     agreed = {number: value for number, value in expected.items() if value[0] == 0}
     assert {number: (0, context.transfer_syntax) for number, context in answer.contexts.items()} == agreed
     assert {number: found[number] for number in agreed} == agreed

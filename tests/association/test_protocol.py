@@ -24,7 +24,20 @@ from node.association.protocol import (
 from node.errors import ProtocolError
 from node.services import dimse
 from tests.scenarios import wire
-from tests.scenarios.wire import ABORT, ECHO, RELEASE, STORE, associate, echo_rq, message, p_data, pdu, pdv, store_rq
+from tests.scenarios.wire import (
+    ABORT,
+    ECHO,
+    RELEASE,
+    STORE,
+    associate,
+    echo_rq,
+    message,
+    p_data,
+    pdu,
+    pdv,
+    store_rq,
+)
+import itertools
 
 MAX_PDU = 16_384
 ALL = (associate(), pdu(2, bytes(80)), pdu(3, bytes(4)), p_data(pdv(ECHO, echo_rq(), command=True)), RELEASE)
@@ -62,7 +75,8 @@ def received(state: State, data: bytes, chunk: int | None = None) -> list[Any]:
 def plain(events: list[protocol.Event]) -> list[Any]:
     """Events with their fragments copied out of the buffer, as (bytes, last)."""
     return [
-        (b"".join(event.fragments), event.last) if isinstance(event, DataReceived) else event for event in events
+        (b"".join(event.fragments), event.last) if isinstance(event, DataReceived) else event
+        for event in events
     ]
 
 
@@ -218,7 +232,9 @@ def test_inside_pdu_and_message() -> None:
 
 VALID = {
     "echoes": message(ECHO, echo_rq(1)) + message(ECHO, echo_rq(2)) + RELEASE,
-    "store, echo": message(STORE, store_rq("1.2"), bytes(range(256)) * 9, 700) + message(ECHO, echo_rq()) + ABORT,
+    "store, echo": message(STORE, store_rq("1.2"), bytes(range(256)) * 9, 700)
+    + message(ECHO, echo_rq())
+    + ABORT,
     "several PDVs a PDU": p_data(
         pdv(STORE, store_rq("1.2")[:30], command=True, last=False),
         pdv(STORE, store_rq("1.2")[30:], command=True),
@@ -239,7 +255,7 @@ def test_any_chunking_gives_the_same_events(name: str, cuts: list[int]) -> None:
     tested = machine(State.ESTABLISHED)
     events: list[Any] = []
     bounds = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
-    for start, end in zip(bounds, bounds[1:], strict=False):
+    for start, end in itertools.pairwise(bounds):
         events += plain(tested.receive(memoryview(data)[start:end]))
     assert joined(events) == whole
     assert received(State.ESTABLISHED, data, 1) == whole
@@ -262,7 +278,11 @@ def test_any_bytes_give_events_or_a_protocol_error(state: State, pieces: list[by
             if tested.state is State.ESTABLISHED:
                 assert len(tested._partial) < 6
     except ProtocolError as error:
-        assert error.reason in (protocol.UNRECOGNIZED_PDU, protocol.UNEXPECTED_PDU, protocol.INVALID_PARAMETER)
+        assert error.reason in (
+            protocol.UNRECOGNIZED_PDU,
+            protocol.UNEXPECTED_PDU,
+            protocol.INVALID_PARAMETER,
+        )
 
 
 def _buffered(tested: Protocol) -> int:
@@ -301,7 +321,10 @@ def test_wire_helpers_agree_with_pynetdicom() -> None:
 
     request = A_ASSOCIATE_RQ()
     request.decode(associate())
-    assert [context.abstract_syntax for context in request.presentation_context] == [wire.CT, wire.VERIFICATION]
+    assert [context.abstract_syntax for context in request.presentation_context] == [
+        wire.CT,
+        wire.VERIFICATION,
+    ]
     data = P_DATA_TF()
     data.decode(p_data(pdv(ECHO, echo_rq(), command=True)))
     assert data.presentation_data_value_items[0].presentation_data_value == b"\x03" + echo_rq()

@@ -51,7 +51,9 @@ def test_waits_longer_than_a_tick(pair: tuple[PlainTransport, socket.socket]) ->
 
 
 @pytest.mark.parametrize("seconds", [0.02, 0.5 * TICK, 2.5 * TICK])
-def test_deadline_is_kept_whatever_the_tick(pair: tuple[PlainTransport, socket.socket], seconds: float) -> None:
+def test_deadline_is_kept_whatever_the_tick(
+    pair: tuple[PlainTransport, socket.socket], seconds: float
+) -> None:
     transport, _ = pair
     began = time.monotonic()
     with pytest.raises(DeadlineExceeded, match="transfer timeout of"):

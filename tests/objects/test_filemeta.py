@@ -28,7 +28,10 @@ def test_pydicom_reads_it() -> None:
     assert (meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID) == (CT, "1.2.3.4.5")
     assert meta.TransferSyntaxUID == EXPLICIT
     assert (meta.ImplementationClassUID, meta.ImplementationVersionName) == (CLASS, VERSION)
-    assert (meta.SourceApplicationEntityTitle, meta.ReceivingApplicationEntityTitle) == ("SCANNER", "DICOMFHIR")
+    assert (meta.SourceApplicationEntityTitle, meta.ReceivingApplicationEntityTitle) == (
+        "SCANNER",
+        "DICOMFHIR",
+    )
     assert meta.SendingApplicationEntityTitle == "SCANNER"
     assert data[:128] == bytes(128)
 
@@ -84,8 +87,6 @@ def test_no_bytes_raise_anything_else(data: bytes) -> None:
         ((META, bytes(3_000_000)), (META, bytes(2_999_999) + b"\1"), False),
     ],
 )
-def test_same_data_set(
-    first: tuple[FileMeta, bytes], second: tuple[FileMeta, bytes], expected: bool
-) -> None:
+def test_same_data_set(first: tuple[FileMeta, bytes], second: tuple[FileMeta, bytes], expected: bool) -> None:
     files = [BytesIO(filemeta.encode(meta, CLASS, VERSION) + data) for meta, data in (first, second)]
     assert filemeta.same_data_set(*files) is expected

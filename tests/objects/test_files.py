@@ -166,7 +166,9 @@ def test_a_failing_step_is_a_storage_error_and_leaves_nothing(
     assert list(objects.keys()) == [KEY]
 
 
-def test_disk_full_inside_an_object(objects: FileObjects, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_disk_full_inside_an_object(
+    objects: FileObjects, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     incoming = objects.begin(PREAMBLE)
     incoming.write([b"some"])
     monkeypatch.setattr(os, "writev", failing(errno.ENOSPC))

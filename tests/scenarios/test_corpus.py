@@ -14,8 +14,8 @@ from pynetdicom import AE
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind
 
 from node.objects import filemeta
-from node.services.address import Address
 from node.services.send import SendOptions, send
+from node.services.send.address import Address
 from tests.harness import LocalNode, Nodes, eventually
 from tests.tools import dcmtk
 

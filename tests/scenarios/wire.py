@@ -241,4 +241,3 @@ def echo(port: int, seconds: float = 1.0) -> None:
         assert wire.send(associate()).answer() == "accepted 1:0 3:0"
         assert wire.send(message(ECHO, echo_rq())).status() == "0x0000"
         assert wire.send(RELEASE).answer() == "released"
-

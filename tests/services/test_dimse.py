@@ -93,7 +93,9 @@ def test_comment_beyond_latin_1_is_replaced() -> None:
 
 def test_uids_of_any_bytes_come_back_as_they_were() -> None:
     odd = "1.2.\xff\x80x"
-    raw = command(element(2, odd.encode("latin-1") + b"\0"), element(0x100, 1), element(0x110, 1), element(0x800, 1))
+    raw = command(
+        element(2, odd.encode("latin-1") + b"\0"), element(0x100, 1), element(0x110, 1), element(0x800, 1)
+    )
     found = dimse.decode(raw)
     assert found.sop_class == odd
     assert dimse._values(dimse.response(found, 0))[2] == odd.encode("latin-1") + b"\0"

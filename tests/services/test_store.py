@@ -46,7 +46,9 @@ class Node:
     rejected: list[Rejection] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.objects = FileObjects(*(self.folder / name for name in ("objects", "incoming", "quarantine")), True)
+        self.objects = FileObjects(
+            *(self.folder / name for name in ("objects", "incoming", "quarantine")), True
+        )
 
     def service(self) -> StoreService:
         ports = StorePorts(self.accepted.append, self.rejected.append, self.refusal, self.collides)
@@ -87,7 +89,9 @@ def test_the_object_is_durable_before_it_is_handed_on(node: Node, monkeypatch: p
     for name in ("fdatasync", "fsync"):
         real = getattr(os, name)
         monkeypatch.setattr(os, name, lambda fd, real=real, name=name: order.append(name) or real(fd))
-    monkeypatch.setattr(node, "accepted", type("Log", (list,), {"append": lambda *_: order.append("handed on")})())
+    monkeypatch.setattr(
+        node, "accepted", type("Log", (list,), {"append": lambda *_: order.append("handed on")})()
+    )
     node.store()
     assert order == ["fdatasync", "fsync", "handed on"]
 
@@ -146,7 +150,9 @@ def raising(error: Exception) -> Callable[..., Any]:
     return fail
 
 
-@pytest.mark.parametrize("refusal", [lambda: "disk full: 5 bytes free", raising(StorageError("free space of /secret"))])
+@pytest.mark.parametrize(
+    "refusal", [lambda: "disk full: 5 bytes free", raising(StorageError("free space of /secret"))]
+)
 def test_no_room(tmp_path: Path, refusal: Callable[[], str | None]) -> None:
     node = Node(tmp_path, refusal=refusal)
     answer = node.store()

@@ -8,7 +8,7 @@ import pytest
 from pydicom.data import get_testdata_file
 from pydicom.uid import CTImageStorage, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from node.services.sendable import NotSent, Sendable, inspect, scan
+from node.services.send.sendable import NotSent, Sendable, inspect, scan
 from tests.services.objects import DEFLATED, encoded, meta, write
 
 

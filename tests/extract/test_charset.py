@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom import charset as pydicom_charset
 
-from node import charset
+from node.extract import charset
 
 # PS3.5 Annexes H, I, J, K: the standard's own examples of a person's name.
 JAPANESE = (

@@ -19,10 +19,10 @@ from pydicom.data import get_testdata_file
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from rich.console import Console
 
-from node.send_view import print_summary, send_with_progress
-from node.services.address import Address
-from node.services.ledger import Progress, SendSummary
 from node.services.send import SendOptions, send
+from node.services.send.address import Address
+from node.services.send.ledger import Progress, SendSummary
+from node.services.send.view import print_summary, send_with_progress
 from tests.services.objects import DEFLATED, files, write
 from tests.services.peer import ABORT, Peer, Stored
 
@@ -256,7 +256,7 @@ def test_memory_does_not_follow_the_size_of_an_object(tmp_path: Path) -> None:
     with (tmp_path / "big.dcm").open("ab") as file:  # a sparse file: zeros without the disk space
         file.truncate(600_000_000)
     script = (
-        "import resource, sys; from pathlib import Path; from node.services.address import Address\n"
+        "import resource, sys; from pathlib import Path; from node.services.send.address import Address\n"
         "from node.services.send import send\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "summary = send([Path(sys.argv[1])], Address.parse(sys.argv[2]))\n"
@@ -277,7 +277,7 @@ def test_ctrl_c_ends_even_when_the_peer_never_answers(
 ) -> None:
     files(tmp_path, 5)
     over = threading.Event()
-    monkeypatch.setattr("node.services.send._GRACE_SECONDS", 0.1)
+    monkeypatch.setattr("node.services.send.sender._GRACE_SECONDS", 0.1)
 
     def status(stored: Stored) -> tuple[int, str]:
         if stored.instance == "1.2.3.4.3":

@@ -18,9 +18,9 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bar
 
-from node.services.address import Address
-from node.services.ledger import Progress, SendSummary, status_text
-from node.services.send import SendOptions, send
+from node.services.send.address import Address
+from node.services.send.ledger import Progress, SendSummary, status_text
+from node.services.send.sender import SendOptions, send
 
 _PLAIN_STEPS: Final = 10  # lines a redirected run prints while it sends
 

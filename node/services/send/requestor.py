@@ -43,7 +43,7 @@ from node.errors import (
     ProtocolError,
 )
 from node.services import dimse
-from node.services.address import Address
+from node.services.send.address import Address
 
 MAX_CONTEXTS: Final = 128  # odd presentation context identifiers 1..255, PS3.8 9.3.2.2
 

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from node import extract, items
+from node import extract
 from node.elements import ELEMENTS, OWN, SHARED
+from node.extract import attributes, items
 from node.model import RawHeader
 from tests.studies import ENCODINGS, EXPLICIT, IMPLICIT, coded, ct, item, scanned
 
@@ -227,8 +228,8 @@ def test_the_path_of_every_instance_touches_nothing_but_bytes(monkeypatch: pytes
     def forbidden(*_args: Any) -> Any:
         raise AssertionError("called for a plain image")
 
-    monkeypatch.setattr(extract.charset, "decode", forbidden)
-    monkeypatch.setattr(extract.items, "walk", forbidden)
+    monkeypatch.setattr(attributes.charset, "decode", forbidden)
+    monkeypatch.setattr(attributes.items, "walk", forbidden)
     assert extract.own(header) == expected
     assert len(extract.digest(header)) == 16
 

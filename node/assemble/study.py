@@ -12,7 +12,9 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple, TypeVar
 
-from node import parts, quality
+from node.assemble import parts, quality
+from node.assemble.parts import text
+from node.assemble.values import earliest, moment_key, parse_integer, uid_key
 from node.model import (
     Attributes,
     BodyPart,
@@ -30,8 +32,6 @@ from node.model import (
     Series,
     Study,
 )
-from node.parts import text
-from node.values import earliest, moment_key, parse_integer, uid_key
 
 T = TypeVar("T", bound=Hashable)
 

@@ -7,7 +7,8 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from node import assemble, extract, quality
+from node import assemble, extract
+from node.assemble import quality
 from node.model import Finding, HeaderSet, Identifier, InstanceRow, Issuer, Moment, Study
 from tests.studies import CT, ENCODINGS, EXPLICIT, STUDY, assembled, coded, ct, item, rows, rtstruct, scanned
 

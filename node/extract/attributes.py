@@ -13,8 +13,8 @@ from hashlib import blake2b
 from math import isfinite
 from typing import Any, Final
 
-from node import charset, items
 from node.elements import CHARACTER_SET, ELEMENTS, OWN, SHARED, SHARED_FUNCTIONAL_GROUPS
+from node.extract import charset, items
 from node.model import RawHeader
 
 # Characters a value may be padded with at its end, or at both where spaces mean nothing (PS3.5 6.2).

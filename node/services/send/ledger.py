@@ -12,8 +12,8 @@ from typing import Final, Literal
 
 from pynetdicom.status import STATUS_SUCCESS, STATUS_WARNING, STORAGE_SERVICE_CLASS_STATUS, code_to_category
 
-from node.services.requestor import Answer
-from node.services.sendable import NotSent, Sendable
+from node.services.send.requestor import Answer
+from node.services.send.sendable import NotSent, Sendable
 
 _STORED: Final = (STATUS_SUCCESS, STATUS_WARNING)
 

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Final
 
 from node.errors import AssociationRejected, FileShortened, NodeError
-from node.services.address import Address, check_ae_title
-from node.services.ledger import Ledger, Progress, SendSummary
-from node.services.requestor import MAX_CONTEXTS, Context, Requestor
-from node.services.sendable import Sendable, scan
+from node.services.send.address import Address, check_ae_title
+from node.services.send.ledger import Ledger, Progress, SendSummary
+from node.services.send.requestor import MAX_CONTEXTS, Context, Requestor
+from node.services.send.sendable import Sendable, scan
 
 _REPORT_BYTES: Final = 4 << 20  # inside a large object progress is told this often
 _GRACE_SECONDS: Final = 2.0  # an interrupted association may end in order for this long

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node import values
+from node.assemble import values
+from node.assemble.values import Date, DateTime, Time
 from node.model import Moment
-from node.values import Date, DateTime, Time
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from node.model import Finding, Moment, Study
-from node.values import (
+from node.assemble.values import (
     moment_key,
     parse_date,
     parse_datetime,
@@ -15,6 +14,7 @@ from node.values import (
     parse_unsigned,
     resolve,
 )
+from node.model import Finding, Moment, Study
 
 _Hit = tuple[str, str, int]  # DICOM keyword, UID, instances
 

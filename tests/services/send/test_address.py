@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from node.services.address import Address
 from node.services.send import SendOptions
+from node.services.send.address import Address
 
 
 @pytest.mark.parametrize(

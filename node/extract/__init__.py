@@ -1,0 +1,5 @@
+"""Raw elements of a header become attributes (pure): ``attributes`` is the step, the rest is what it needs."""
+
+from node.extract.attributes import digest, own, shared
+
+__all__ = ["digest", "own", "shared"]

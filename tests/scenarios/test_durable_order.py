@@ -1,0 +1,96 @@
+"""Success means durable: the order of system calls behind every 0x0000, seen from outside by strace."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from tests.harness import NodeProcess, Nodes
+from tests.scenarios import wire
+from tests.scenarios.wire import EXPLICIT, RELEASE, STORE, Wire, message, store_rq
+from tests.studies import ct, encoded
+
+UID = "1.2.826.0.1.3680043.8.498.8"
+CALLS = "fdatasync,fsync,rename,renameat,renameat2,sendto,sendmsg,write"
+LINE = re.compile(r"^(\d+)\s+(\w+)\((.*)$")
+HEX = re.compile(r"\\x([0-9a-f]{2})")
+
+
+def unescaped(text: str) -> bytes:
+    """What strace -xx shows of a string."""
+    return HEX.sub(lambda found: chr(int(found[1], 16)), text).encode("latin-1")
+
+
+def step(call: str, arguments: bytes) -> str | None:
+    """One of the steps of storing an object, named with the object's file; None for anything else."""
+    file = re.search(rb"/incoming/([0-9a-f-]+)\.part", arguments)
+    if call == "fdatasync" and file:
+        return f"fdatasync {file[1].decode()}"
+    if call.startswith("rename") and file:
+        assert file[1] + b".dcm" in arguments
+        return f"rename {file[1].decode()}"
+    if call == "fsync" and b"/incoming>" in arguments:
+        return "fsync incoming"
+    if call.startswith("send") and (status := stored_status(arguments)) is not None:
+        return f"answer 0x{status:04X}"
+    return None
+
+
+def stored_status(arguments: bytes) -> int | None:
+    """The status of the C-STORE-RSP that is sent, if it is one."""
+    found = re.search(rb'"(\x04\0.*)", \d+', arguments, re.DOTALL)
+    if not found:
+        return None
+    elements = wire._elements(found[1][12:])
+    if int.from_bytes(elements[0x0100], "little") != 0x8001:
+        return None
+    return int.from_bytes(elements[0x0900], "little")
+
+
+def steps_by_thread(trace: Path) -> list[list[str]]:
+    """The steps of each thread that answered a C-STORE, in order."""
+    threads: dict[str, list[str]] = defaultdict(list)
+    for line in trace.read_text(errors="replace").splitlines():
+        found = LINE.match(line)
+        if found and (named := step(found[2], unescaped(found[3]))):
+            threads[found[1]].append(named)
+    return [steps for steps in threads.values() if any(name.startswith("answer") for name in steps)]
+
+
+def terminate(node: NodeProcess) -> None:
+    """End the node itself; strace ends after it."""
+    children = Path(f"/proc/{node.process.pid}/task/{node.process.pid}/children").read_text().split()
+    for child in children:
+        os.kill(int(child), signal.SIGTERM)
+    assert node.process.wait(60) == 0
+
+
+@pytest.mark.strace
+def test_every_success_is_synced_first(nodes: Nodes, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    strace = ("strace", "-f", "-y", "-xx", "-s", "512", "-e", f"trace={CALLS}", "-o", str(trace))
+    node = nodes.start_process(wrapper=strace)
+    for association in range(2):
+        with Wire.established(node.port) as peer:
+            for number in range(3):
+                uid = f"{UID}.{association}.{number}"
+                data = encoded(ct(SOPInstanceUID=uid), EXPLICIT) + bytes(200_000)
+                assert peer.send(message(STORE, store_rq(uid), data)).status() == "0x0000"
+            assert peer.send(message(STORE, store_rq("1.2.3"), bytes(100))).status() == "0xC000"
+            assert peer.send(RELEASE).answer() == "released"
+    terminate(node)
+    threads = steps_by_thread(trace)
+    assert len(threads) == 2
+    for steps in threads:
+        assert [name.split()[0] for name in steps] == ["fdatasync", "rename", "fsync", "answer"] * 4
+        files = [name.split()[1] for name in steps if not name.startswith(("fsync", "answer"))]
+        assert files[::2] == files[1::2]  # the file that is synced is the one that is named
+        assert len(set(files)) == 4
+        assert [name for name in steps if name.startswith("answer")] == ["answer 0x0000"] * 3 + [
+            "answer 0xC000"
+        ]
