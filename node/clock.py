@@ -16,6 +16,7 @@ from node.timing import Time
 # one that can never be built costs nothing and fills no log.
 _RETRY_SECONDS: Final = 5.0
 _LONGEST_RETRY_SECONDS: Final = 300.0
+_LONGEST_INDEX_RETRY_SECONDS: Final = 60.0  # the writer's next commit wakes the clock earlier
 _REMEMBERED: Final = 10_000
 
 
@@ -57,6 +58,7 @@ class CompletionClock:
         self._changed = True
         self._stopping = False
         self._troubles: dict[str, _Trouble] = {}
+        self._failures = 0  # of the index, in a row
         self._thread = threading.Thread(target=self._run, name="completion-clock", daemon=True)
 
     def start(self) -> None:
@@ -98,7 +100,9 @@ class CompletionClock:
             next_deadline = self._studies.next_deadline()
         except Exception as error:  # noqa: BLE001  without this thread no study would ever complete
             self._observer.clock_failed(None, error)
-            return _RETRY_SECONDS
+            self._failures += 1
+            return _delay(self._failures - 1, _LONGEST_INDEX_RETRY_SECONDS)
+        self._failures = 0
         return None if next_deadline is None else max(next_deadline - self._clock.now(), 0.0)
 
     def _look_at(self, study: StudyState) -> None:
@@ -126,6 +130,10 @@ class CompletionClock:
         if len(self._troubles) > _REMEMBERED:
             self._troubles.clear()
         failures = self._troubles.get(uid, _Trouble(0, 0.0)).failures
-        delay = min(_RETRY_SECONDS * 2.0 ** min(failures, 16), _LONGEST_RETRY_SECONDS)
-        self._troubles[uid] = _Trouble(failures + 1, now + delay)
-        return now + delay
+        retry_at = now + _delay(failures, _LONGEST_RETRY_SECONDS)
+        self._troubles[uid] = _Trouble(failures + 1, retry_at)
+        return retry_at
+
+
+def _delay(failures: int, longest: float) -> float:
+    return min(_RETRY_SECONDS * 2.0 ** min(failures, 16), longest)

@@ -58,16 +58,9 @@ class Node:
         self.engine = wiring.engine(config)
         self.studies = Studies(self.engine)
         self.outbox = Outbox(self.engine)
-        self._rules = wiring.rules(config)
-        intake_rules = IntakeRules(
-            completion=self._rules,
-            peers=peers,
-            on_duplicate=config.objects.on_duplicate,
-            quarantine_conflicts=config.fhir.on_patient_conflict == "quarantine",
-        )
         self.writer = IndexWriter(
             self.engine,
-            Intake(intake_rules, self._same_bytes),
+            Intake(self._intake_rules(peers), self._same_bytes),
             self.objects,
             self._time,
             self._telemetry,
@@ -98,6 +91,14 @@ class Node:
         )
         self._http_address = (config.http.host, config.http.port)
         self._watch()
+
+    def _intake_rules(self, peers: Peers) -> IntakeRules:
+        return IntakeRules(
+            completion=wiring.rules(self.config),
+            peers=peers,
+            on_duplicate=self.config.objects.on_duplicate,
+            quarantine_conflicts=self.config.fhir.on_patient_conflict == "quarantine",
+        )
 
     def _make_listener(self, peers: Peers) -> Listener:
         dicom = self.config.dicom

@@ -21,6 +21,7 @@ class Telemetry:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
+        self._index_error: str | None = None
 
     # association/
 
@@ -57,7 +58,13 @@ class Telemetry:
         _log.warning("quarantined", reason=reason)
 
     def index_failed(self, error: NodeError, waiting: int) -> None:
-        _log.error("index_write_failed", error=str(error), hint=error.hint, waiting=waiting)
+        if str(error) != self._index_error:  # an outage is logged once, not at every attempt
+            _log.error("index_write_failed", error=str(error), hint=error.hint, waiting=waiting)
+        self._index_error = str(error)
+
+    def index_recovered(self) -> None:
+        self._index_error = None
+        _log.info("index_recovered")
 
     def object_failed(self, name: str, error: BaseException) -> None:
         _log.error("object_not_indexed", name=name, **_fault(error))

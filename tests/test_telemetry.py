@@ -70,6 +70,20 @@ def test_what_the_writer_reports(heard: Heard) -> None:
     assert "Doe" not in heard.stream.getvalue(), "other errors may quote a data set"
 
 
+def test_an_outage_of_the_index_is_logged_once_and_its_end(heard: Heard) -> None:
+    for _ in range(5):
+        heard.telemetry.index_failed(IndexUnavailable("disk full"), 1)
+    heard.telemetry.index_failed(IndexUnavailable("locked"), 1)
+    heard.telemetry.index_recovered()
+    heard.telemetry.index_failed(IndexUnavailable("locked"), 1)
+    assert [(line["event"], line.get("error")) for line in heard.lines()] == [
+        ("index_write_failed", "disk full"),
+        ("index_write_failed", "locked"),
+        ("index_recovered", None),
+        ("index_write_failed", "locked"),
+    ]
+
+
 def test_what_publication_reports(heard: Heard) -> None:
     heard.telemetry.published("1.2", 2, "max-age", 61.5, [EVENT])
     heard.telemetry.unfit(EVENT, "series[0].uid: not an OID")

@@ -226,7 +226,7 @@ class Receiver:
         assert self._operation is not None
         assert self._command is not None
         operation, request = self._operation, self._command
-        answer = Answer(dimse.SUCCESS)
+        answer: Answer | None = None
         answers = iter(operation.finish())
         try:
             for answer in answers:
@@ -238,13 +238,16 @@ class Receiver:
             close = getattr(answers, "close", None)
             if close is not None:
                 close()
+            if answer is not None and request.command.field == dimse.C_STORE_RQ:
+                self._count(answer)  # also when the peer did not wait for it: the object was received
         self._operation = None
-        if request.command.field == dimse.C_STORE_RQ:
-            self._objects += answer.status == dimse.SUCCESS
-            seconds = time.monotonic() - self._command_began
-            assert self._agreed is not None
-            caller, why = self._agreed.peer.ae_title, answer.why or answer.comment or ""
-            self._observer.stored(caller, answer.status, self._received, seconds, why)
+
+    def _count(self, answer: Answer) -> None:
+        assert self._agreed is not None
+        self._objects += answer.status == dimse.SUCCESS
+        seconds = time.monotonic() - self._command_began
+        caller, why = self._agreed.peer.ae_title, answer.why or answer.comment or ""
+        self._observer.stored(caller, answer.status, self._received, seconds, why)
 
     def _encoded(self, request: CommandReceived, answer: Answer) -> bytes:
         assert self._agreed is not None

@@ -55,6 +55,9 @@ class WriterObserver(Observer, Protocol):
     def index_failed(self, error: NodeError, waiting: int) -> None:
         """A batch could not be written; it will be tried again."""
 
+    def index_recovered(self) -> None:
+        """The batch that could not be written is."""
+
     def object_failed(self, name: str, error: BaseException) -> None:
         """An object can't be indexed and goes to quarantine, or its file can't be moved and stays."""
 
@@ -173,9 +176,10 @@ class IndexWriter:
             try:
                 self._write(batch)
                 self._failing = None
+                if attempt:
+                    self._observer.index_recovered()
                 return True
             except (IndexUnavailable, StorageError) as error:
-                self._intake.forget()
                 self._failing = str(error)
                 self._observer.index_failed(error, len(self._waiting) + len(batch))
             with self._condition:

@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 import errno
-import shutil
 import socket
-import ssl
-import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
-from node.association.listener import BufferPool, Listener, ListenerOptions
-from node.association.negotiation import Negotiator
+from node.association.listener import BufferPool
 from node.association.receiver import Timeouts
 from node.errors import StorageError
-from node.peers import Peers
 from node.services import dimse
-from node.services.base import Answer, Context, Operation
-from node.services.dimse import Command
-from node.services.echo import EchoService
+from node.services.base import Answer
+from tests.association.port import STORED, Sink, Start
 from tests.harness import eventually
 from tests.scenarios.wire import (
     ABORT,
-    CONTEXTS,
     ECHO,
     RELEASE,
     STORE,
@@ -40,93 +31,6 @@ from tests.scenarios.wire import (
     pdu,
     store_rq,
 )
-from tests.tools import IN_CI
-
-QUICK = Timeouts(handshake=5, idle=5, transfer=5)
-
-
-@dataclass
-class Seen:
-    """What the listener reported."""
-
-    ended: list[tuple[str, str]] = field(default_factory=list)
-    faults: list[BaseException] = field(default_factory=list)
-    stores: list[tuple[int, int, str]] = field(default_factory=list)
-
-    def stored(self, calling_ae: str, status: int, size: int, seconds: float, why: str) -> None:
-        self.stores.append((status, size, why))
-
-    def association_ended(self, calling_ae: str, address: str, result: str, why: str, objects: int) -> None:
-        self.ended.append((calling_ae, result))
-
-    def failed(self, address: str, error: BaseException) -> None:
-        self.faults.append(error)
-
-
-@dataclass
-class Sink:
-    """A storage service that keeps nothing: ``finish`` does what a test wants."""
-
-    at_end: Callable[[], Iterable[Answer]] = lambda: (Answer(dimse.SUCCESS),)
-    on_write: Callable[[], None] = lambda: None
-    sizes: list[int] = field(default_factory=list)
-    abandoned: int = 0
-
-    def begin(self, context: Context, command: Command) -> Operation:
-        return self
-
-    def write(self, fragments: Sequence[memoryview]) -> None:
-        self.sizes.append(sum(map(len, fragments)))
-        self.on_write()
-
-    def finish(self) -> Iterable[Answer]:
-        return self.at_end()
-
-    def abandon(self) -> None:
-        self.abandoned += 1
-
-
-@dataclass
-class Port:
-    listener: Listener
-    number: int
-    seen: Seen
-    sink: Sink
-
-
-Start = Callable[..., Port]
-
-
-@pytest.fixture
-def start() -> Iterator[Start]:
-    started: list[Listener] = []
-
-    def make(
-        sink: Sink | None = None,
-        timeouts: Timeouts = QUICK,
-        tls: ssl.SSLContext | None = None,
-        max_associations: int = 10,
-        congested: Callable[[], str | None] = lambda: None,
-        host: str = "127.0.0.1",
-    ) -> Port:
-        seen, sink = Seen(), sink or Sink()
-        listener = Listener(
-            ListenerOptions(host, 0, max_associations, 131_072, timeouts, tls),
-            Negotiator(["DICOMFHIR"], Peers((), ("echo", "store")), 131_072),
-            {dimse.C_ECHO_RQ: EchoService(), dimse.C_STORE_RQ: sink},
-            seen,
-            congested,
-        )
-        started.append(listener)
-        return Port(listener, listener.start()[1], seen, sink)
-
-    yield make
-    for listener in started:
-        listener.stop(0)
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("association-")]
-
-
-STORED = message(STORE, store_rq("1.2.3"), bytes(100))
 
 
 def test_serves_and_reports(start: Start) -> None:
@@ -212,6 +116,23 @@ def test_the_nodes_own_time_is_not_held_against_the_peer(start: Start) -> None:
         for _ in range(2):
             assert peer.send(STORED).status() == "0x0000"
         assert peer.send(RELEASE).answer() == "released"
+
+
+def test_an_object_counts_when_its_peer_did_not_wait(start: Start) -> None:
+    reset = threading.Event()
+
+    def late() -> Iterable[Answer]:
+        reset.wait(10)
+        return (Answer(dimse.SUCCESS),)
+
+    port = start(Sink(at_end=late))
+    with Wire.established(port.number) as peer:
+        peer.send(STORED)
+        eventually(lambda: port.sink.sizes)
+        peer.reset()
+    reset.set()
+    eventually(lambda: port.seen.ended == [("TESTER", "lost")])
+    assert port.seen.stores == [(0, 100, "")]
 
 
 def test_data_sets_come_whole_whatever_their_size(start: Start) -> None:
@@ -364,78 +285,3 @@ def test_ipv6_takes_ipv4_callers_too(start: Start) -> None:
     port = start(host="::")
     with Wire(port.number) as peer:
         assert peer.send(associate()).answer() == "accepted 1:0 3:0"
-
-
-# --- TLS
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    if shutil.which("openssl") is None:
-        assert not IN_CI, "openssl not found: apt-get install openssl"
-        pytest.skip("openssl not found: apt-get install openssl")
-    folder = tmp_path_factory.mktemp("tls")
-    key, cert = folder / "key.pem", folder / "cert.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-        + ["-keyout", str(key), "-out", str(cert), "-days", "2", "-subj", "/CN=localhost"],
-        check=True,
-        capture_output=True,
-    )
-    return cert, key
-
-
-@pytest.fixture
-def server_tls(certificate: tuple[Path, Path]) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*certificate)
-    return context
-
-
-def tls_wire(number: int, certificate: tuple[Path, Path]) -> Wire:
-    context = ssl.create_default_context(cafile=str(certificate[0]))
-    wire = Wire(number)
-    wire.socket = context.wrap_socket(wire.socket, server_hostname="localhost")
-    return wire
-
-
-def test_tls(start: Start, server_tls: ssl.SSLContext, certificate: tuple[Path, Path]) -> None:
-    port = start(tls=server_tls)
-    with tls_wire(port.number, certificate) as peer:
-        assert peer.send(associate(CONTEXTS)).answer() == "accepted 1:0 3:0"
-        assert peer.send(message(STORE, store_rq("1.2"), bytes(500_000), 100_000)).status() == "0x0000"
-        assert peer.send(RELEASE).answer() == "released"
-    assert sum(port.sink.sizes) == 500_000
-
-
-def test_tls_handshake_keeps_nobody_waiting(
-    start: Start, server_tls: ssl.SSLContext, certificate: tuple[Path, Path]
-) -> None:
-    port = start(tls=server_tls, timeouts=Timeouts(handshake=1, idle=5, transfer=5))
-    with Wire(port.number) as silent, tls_wire(port.number, certificate) as peer:
-        assert peer.send(associate()).answer() == "accepted 1:0 3:0"
-        assert silent.answer() == "closed"
-    eventually(lambda: ("", "timeout") in port.seen.ended)
-
-
-def test_plain_dicom_to_a_tls_port(start: Start, server_tls: ssl.SSLContext) -> None:
-    port = start(tls=server_tls)
-    with Wire(port.number) as peer:
-        peer.send(associate())
-        eventually(lambda: port.seen.ended == [("", "lost")])
-    assert not port.seen.faults
-
-
-@pytest.mark.parametrize("negotiated", [True, False])
-def test_stop_cuts_tls_connections_too(
-    start: Start, server_tls: ssl.SSLContext, certificate: tuple[Path, Path], negotiated: bool
-) -> None:
-    port = start(tls=server_tls)
-    with tls_wire(port.number, certificate) if negotiated else Wire(port.number) as peer:
-        if negotiated:
-            assert peer.send(associate()).answer() == "accepted 1:0 3:0"
-        eventually(lambda: port.listener._connections)
-        began = time.monotonic()
-        assert port.listener.stop(0.05) == negotiated
-        assert time.monotonic() - began < 3
-    assert len(port.seen.ended) == 1

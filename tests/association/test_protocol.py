@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 import tracemalloc
 from typing import Any
@@ -37,7 +38,6 @@ from tests.scenarios.wire import (
     pdv,
     store_rq,
 )
-import itertools
 
 MAX_PDU = 16_384
 ALL = (associate(), pdu(2, bytes(80)), pdu(3, bytes(4)), p_data(pdv(ECHO, echo_rq(), command=True)), RELEASE)

@@ -48,6 +48,7 @@ class Seen:
     quarantines: list[str] = field(default_factory=list)
     index_failures: list[str] = field(default_factory=list)
     object_failures: list[tuple[str, BaseException]] = field(default_factory=list)
+    recoveries: int = 0
     failed_once: threading.Event = field(default_factory=threading.Event)
 
     def duplicate(self, kind: str) -> None:
@@ -62,6 +63,9 @@ class Seen:
     def index_failed(self, error: NodeError, waiting: int) -> None:
         self.index_failures.append(str(error))
         self.failed_once.set()
+
+    def index_recovered(self) -> None:
+        self.recoveries += 1
 
     def object_failed(self, name: str, error: BaseException) -> None:
         self.object_failures.append((name, error))

@@ -13,6 +13,7 @@ import pytest
 from node.errors import StorageError
 from node.model import ObjectKey
 from node.objects import filemeta
+from node.objects import files as files_module
 from node.objects.filemeta import FileMeta
 from node.objects.files import FileObjects, IncomingFile
 
@@ -164,6 +165,29 @@ def test_a_failing_step_is_a_storage_error_and_leaves_nothing(
     assert files(folder) == []
     adopted(objects)  # and the next object is none the worse for it
     assert list(objects.keys()) == [KEY]
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_writeback_of_large_objects_starts_early(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, durable: bool
+) -> None:
+    """Every 4 MB, each byte once; the call does what the system has it do."""
+    objects, calls = FileObjects(folder / "o", folder / "i", folder / "q", durable), []
+    real = files_module._sync_file_range
+
+    def spied(fd: int, start: int, size: int, flags: int) -> int:
+        calls.append((start, size))
+        return real(fd, start, size, flags)
+
+    monkeypatch.setattr(files_module, "_sync_file_range", spied)
+    incoming = objects.begin(PREAMBLE)
+    for _ in range(100):
+        incoming.write([bytes(100_000)])
+    incoming.commit()
+    assert calls == ([(len(PREAMBLE), 4_200_000), (len(PREAMBLE) + 4_200_000, 4_200_000)] if durable else [])
+    descriptor = os.open(folder / "i" / f"{incoming.name}.dcm", os.O_RDWR)
+    assert real(descriptor, 0, 1000, 2) == 0
+    os.close(descriptor)
 
 
 def test_disk_full_inside_an_object(

@@ -8,6 +8,7 @@ import time
 import urllib.error
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,6 @@ def indexed(node: Address, uid: str, instances: int) -> dict[str, Any]:
 
 def seconds_left(study: dict[str, Any]) -> float:
     """From last instance to deadline, as the API tells them."""
-    from datetime import datetime
-
     last, due = (datetime.fromisoformat(study[name]) for name in ("last_at", "deadline"))
     return (due - last).total_seconds()
 
@@ -152,6 +151,32 @@ def test_an_open_association_that_stands_still_is_not_waited_for(nodes: Nodes, u
         assert store(association, instance(uid, 1)) == [0]
         node.wait_for_events(1)
         assert association.is_established
+
+
+def test_what_is_answered_but_not_indexed_yet_counts(
+    nodes: Nodes, uid: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The index is slow just when the study would be due: the second instance is not left to a version 2."""
+    node = nodes.start(completion__quiet_seconds="0.5")
+    go_on = threading.Event()
+    really = node.node.writer._intake.sort_out
+
+    def slow(*args: Any) -> Any:
+        assert go_on.wait(20)
+        return really(*args)
+
+    try:
+        send(node, instance(uid, 1))
+        due = datetime.fromisoformat(indexed(node, uid, 1)["deadline"]).timestamp()
+        monkeypatch.setattr(node.node.writer._intake, "sort_out", slow)
+        send(node, instance(uid, 2))
+        assert time.time() < due, "the machine is too slow for this test"
+        eventually(lambda: time.time() > due + 0.3)
+        assert node.events() == []
+    finally:
+        go_on.set()
+    (event,) = node.wait_for_events(1)
+    assert (event["studyversion"], event["instances"]) == (1, 2)
 
 
 def test_a_restart_resumes_the_deadline(nodes: Nodes, uid: str) -> None:
