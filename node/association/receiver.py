@@ -168,8 +168,7 @@ class Receiver:
             case AssociateRequested():
                 return self._associate(event, buffer, congested)
             case ReleaseRequested():
-                self._send(protocol.RELEASE_RP)
-                self._protocol.close()
+                self._farewell(protocol.RELEASE_RP, buffer, half_close=False)
                 return "released", ""
             case Aborted():
                 return "aborted", f"source {event.source} reason {event.reason}"
@@ -279,14 +278,19 @@ class Receiver:
     def _send(self, data: bytes) -> None:
         self._transport.send(data, Deadline("transfer", self._timeouts.transfer, time.monotonic()))
 
-    def _farewell(self, pdu: bytes, buffer: memoryview) -> None:
-        """Send a last PDU, then give the peer a moment to read it and close."""
+    def _farewell(self, pdu: bytes, buffer: memoryview, half_close: bool = True) -> None:
+        """Send a last PDU, then give the peer a moment to read it and close (state 13 of PS3.8 9.2).
+
+        After a release the peer closes first (AR-4); a requestor that finds the connection closed under it
+        takes that for an abort.
+        """
         self._protocol.close()
         deadline = Deadline("linger", _LINGER_SECONDS, time.monotonic())
         dropped = 0
         try:
             self._transport.send(pdu, deadline)
-            self._transport.end_of_output()
+            if half_close:
+                self._transport.end_of_output()
             while dropped < _LINGER_BYTES and time.monotonic() < deadline.at:
                 dropped += self._transport.receive_into(buffer, deadline)
         except NodeError:

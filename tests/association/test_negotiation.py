@@ -29,7 +29,7 @@ def negotiator(*peers: Peer, unknown: tuple[str, ...] = ("echo",)) -> Negotiator
     return Negotiator(["DICOMFHIR", "ALIAS"], Peers(peers, unknown), 131_072)
 
 
-def accepted(request: bytes, **more: object) -> Accepted:
+def accepted(request: bytes) -> Accepted:
     answer = negotiator().answer(request, "127.0.0.1", 7, lambda: None)
     assert isinstance(answer, Accepted), answer
     return answer

@@ -8,6 +8,7 @@ tools=( "storescu    dcmtk"
         "Orthanc     orthanc"
         "promtool    prometheus"
         "strace      strace"
+        "openssl     openssl"
         "java        default-jre-headless"
         "mvn         maven" )
 
