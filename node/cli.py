@@ -192,7 +192,7 @@ def studies(
         return
     table = Table(box=None, pad_edge=False)
     for column in ("study", "state", "version", "series", "instances", "added", "deadline", "from"):
-        table.add_column(column, overflow="fold", justify="right" if column in _NUMBERS else "left")
+        table.add_column(column, no_wrap=True, justify="right" if column in _NUMBERS else "left")
     for study in found:
         table.add_row(
             study["uid"],
@@ -204,7 +204,8 @@ def studies(
             study["deadline"] or "",
             ", ".join(study["calling_aes"]),
         )
-    _out.print(table)
+    # A UID that is cut or folded can't be copied into the next command: a narrow terminal wraps whole lines.
+    _out.print(table, width=max(_out.width, _out.measure(table).maximum), crop=False)
 
 
 _NUMBERS = ("version", "series", "instances", "added")

@@ -1,6 +1,6 @@
 """The elements of a header that the node keeps, in one table: what they are and at which level they are kept.
 
-``header.py`` looks for these tags, ``extract.py`` decodes them by the VR given here (PS3.6), C-FIND answers
+``header.py`` looks for these tags, ``extract/`` decodes them by the VR given here (PS3.6), C-FIND answers
 with their keywords. SHARED values repeat in every instance of a series and are stored once per distinct set;
 OWN values belong to one instance.
 """
@@ -120,7 +120,8 @@ _SERIES = {
     0x00541000: ("SeriesType", "CS"),
 }
 
-# Enhanced objects keep per image values here; of all that is in it only what extract.FROM_GROUPS names is kept.
+# Enhanced objects keep per image values here; of all that is in it only what extract.attributes.FROM_GROUPS
+# names is kept.
 SHARED_FUNCTIONAL_GROUPS: Final = 0x52009229
 
 _INSTANCE = {

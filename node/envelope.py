@@ -8,13 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, Final
 
 import orjson
 
 from node.model import Event, Reason
+from node.timing import rfc3339
 
 SPECVERSION: Final = "1.0"
 
@@ -110,7 +110,7 @@ def _attributes(output: Output, completion: Completion, ae_title: str) -> dict[s
         "source": f"urn:dicom-fhir-node:{ae_title}",
         "type": f"org.dicom-fhir-node.{output.kind}.{change}.v1",
         "subject": completion.study,
-        "time": timestamp(completion.at),
+        "time": rfc3339(completion.at, "microseconds"),
         "datacontenttype": f"application/fhir+json; fhirVersion={output.fhir_version}",
         "partitionkey": completion.study,
         "studyversion": completion.version,
@@ -120,11 +120,6 @@ def _attributes(output: Output, completion: Completion, ae_title: str) -> dict[s
         "added": completion.added,
         "callingae": ",".join(_UNPRINTABLE.sub("", sender).strip() for sender in completion.senders),
     }
-
-
-def timestamp(at: float) -> str:
-    """RFC 3339 in UTC with microseconds."""
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def has_instances(resource: Mapping[str, Any]) -> bool:

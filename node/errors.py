@@ -141,6 +141,13 @@ class QueryError(NodeError):
     hint = "Correct the query: level, unique keys above it, or the matching value named."
 
 
+class IdentifierError(NodeError):
+    """The identifier of a C-FIND can't be decoded (PS3.4 C.4.1.1.4: 0xC000, unable to process)."""
+
+    status = 0xC000
+    hint = "The caller's identifier is broken, or not in the transfer syntax it negotiated."
+
+
 class StudyNotFound(NodeError):
     """No study has this UID."""
 
@@ -164,16 +171,3 @@ class PublishUnavailable(NodeError):
 
     retriable = True
     hint = "Look at the broker or the disk; delivery goes on by itself when it is back."
-
-
-class EventRefused(NodeError):
-    """The sink will never take this event; it is parked with this reason."""
-
-    hint = "Look at the reason; `dicom-fhir-node replay ID` tries again after it is mended."
-
-
-class IdentifierError(NodeError):
-    """The identifier of a C-FIND can't be decoded (PS3.4 C.4.1.1.4: 0xC000, unable to process)."""
-
-    status = 0xC000
-    hint = "The caller's identifier is broken, or not in the transfer syntax it negotiated."

@@ -1,4 +1,4 @@
-"""Whether the node is alive and ready, as a list of checks: each says nothing, or why it is not ready."""
+"""Whether the node is ready, as a list of checks: each says nothing, or why it is not."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Check:
 
 
 class Health:
-    """The answers of ``/healthz`` and ``/readyz``. ``reasons`` blocks as long as its probes do."""
+    """The answer of ``/readyz``. ``reasons`` blocks as long as its probes do."""
 
     def __init__(self, checks: Sequence[Check]) -> None:
         self._checks = tuple(checks)
@@ -40,24 +40,28 @@ def _ask(probe: Probe) -> str | None:
         return str(error) or type(error).__name__
 
 
-def listens(listening: Callable[[], bool], what: str = "DICOM") -> Probe:
+def listens(listening: Callable[[], bool]) -> Probe:
     """Ready while ``listening()``."""
-    return lambda: None if listening() else f"the {what} listener does not accept connections"
+    return lambda: None if listening() else "the DICOM listener does not accept connections"
 
 
 def folder_writable(folder: Path) -> Probe:
-    """Ready when a file can be written in ``folder``, synced and removed; ``OSError`` becomes the reason."""
+    """Ready when a file can be written in ``folder``, synced and removed."""
 
-    def probe() -> None:
+    def probe() -> str | None:
         # A name that no object can have, new each time: two probes at once must not meet
         path = folder / f".ready-{secrets.token_hex(8)}"
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
-            os.write(descriptor, b"ready\n")
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-            path.unlink()
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            try:
+                os.write(descriptor, b"ready\n")
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+                path.unlink()
+        except OSError as error:
+            return f"{folder} can't be written: {error.strerror}"
+        return None
 
     return probe
 

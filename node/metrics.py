@@ -146,7 +146,7 @@ class Metrics:
         child.inc(amount)
 
     def association(self, result: str) -> None:
-        """An association ended (``released``, ``aborted`` …) or was refused (``rejected-…``)."""
+        """An association ended; ``result`` as ``association.receiver.Observer`` has it."""
         self._count("associations_total", result)
 
     def stored(self, calling_ae: str, status: int, size: int, seconds: float) -> None:
@@ -182,7 +182,7 @@ class Metrics:
         self._count("late_instances_total", self._label(calling_ae), amount=count)
 
     def duplicate(self, kind: str) -> None:
-        """An object came again: ``same`` or ``other`` bytes."""
+        """An object came again; ``kind`` as ``index.intake.Observer`` has it."""
         self._count("duplicates_total", kind)
 
     def quarantined(self, reason: str) -> None:

@@ -13,11 +13,11 @@ from node.envelope import Completion, Output, Wrapped
 from node.errors import ResourceInvalid, StudyNotFound
 from node.fhir.options import FhirOptions
 from node.fhir.targets import PROFILES
+from node.index.intake import PATIENT_CONFLICT
 from node.index.studies import Publication, Studies, StudyRows
 from node.model import Event, Finding, Reason, Study
 from node.timing import Time
 
-PATIENT_CONFLICT: Final = "patient-conflict"
 NO_PATIENT_ID: Final = "no-patient-id"
 
 
@@ -33,10 +33,10 @@ class PublicationObserver(Protocol):
     def found_amiss(self, study: str, findings: list[Finding]) -> None:
         """Values that could not be used as sent, or that disagree."""
 
-    def quarantined(self, reason: str) -> None:
-        """A study is held back."""
+    def quarantined(self, reason: str, study: str, file: str, calling_ae: str) -> None:
+        """A study is held back; ``file`` and ``calling_ae`` are of single objects, and empty."""
 
-    def clock_failed(self, study: str | None, error: BaseException) -> None:
+    def build_failed(self, study: str, error: BaseException) -> None:
         """A fault of ours while building a resource."""
 
 
@@ -98,7 +98,7 @@ class StudyPublisher:
             if held is not None:
                 if not self._studies.quarantine(state, *held, wall):
                     return False
-                self._observer.quarantined(held[0])
+                self._observer.quarantined(held[0], state.uid, "", "")
                 return True
         completion = Completion(
             study=state.uid,
@@ -123,7 +123,7 @@ class StudyPublisher:
         try:
             return assemble.study(rows.state.uid, rows.headers, rows.instances)
         except Exception as error:  # noqa: BLE001  no study's data may stop the clock
-            self._observer.clock_failed(rows.state.uid, error)
+            self._observer.build_failed(rows.state.uid, error)
             return None
 
     def _reason_to_hold(self, study: Study) -> tuple[str, str] | None:
@@ -145,7 +145,7 @@ class StudyPublisher:
             try:
                 wrapped = self._wrapped(output, completion, resource)
             except Exception as error:  # noqa: BLE001  what can't be written as JSON is parked, not tried for ever
-                self._observer.clock_failed(completion.study, error)
+                self._observer.build_failed(completion.study, error)
                 fault = fault or f"{type(error).__name__} while writing it as JSON: see the log"
                 wrapped = self._wrapped(output, completion, {})
             events.append(wrapped.event)
@@ -177,7 +177,7 @@ class StudyPublisher:
         except ResourceInvalid as error:
             return resource, str(error)
         except Exception as error:  # noqa: BLE001  a fault in one target must not hold back the others
-            self._observer.clock_failed(study.uid, error)
+            self._observer.build_failed(study.uid, error)
             return resource, f"{type(error).__name__} while building it: see the log"
         return resource, None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -15,7 +16,7 @@ from node.association.negotiation import Negotiator
 from node.association.receiver import Timeouts
 from node.clock import CompletionClock
 from node.config import Config
-from node.errors import IndexCorrupt, IndexUnavailable
+from node.errors import ConfigError, IndexCorrupt, IndexUnavailable
 from node.index.intake import Intake, IntakeRules
 from node.index.outbox import Outbox
 from node.index.rebuild import forget_objects, is_empty, unfinished
@@ -178,8 +179,11 @@ class Node:
         return self.publisher.publish(study.uid, reason, study.revision)
 
     def _dataref(self) -> str:
+        host, port = self._http_address
+        if host in ("0.0.0.0", "::"):
+            host = socket.gethostname()  # every address is none that a consumer could ask
         return (
-            f"http://{_address(*self._http_address)}"
+            f"http://{_address(host, port)}"
             "/api/studies/{study}/imagingstudy?profile={profile}&version={version}"
         )
 
@@ -212,7 +216,7 @@ class Node:
                 health.Check("index", health.succeeds(self.studies.check_writable)),
                 health.Check("index-writer", lambda: self.writer.failing),
                 health.Check("completion", lambda: None if self.clock.running else "its thread has ended"),
-                health.Check("objects", health.folder_writable(self.config.data_dir)),
+                health.Check("objects", health.folder_writable(wiring.objects_home(self.config))),
                 health.Check("space", self._congestion),
                 health.Check("sink", self._sink_stuck),
             ]
@@ -256,10 +260,13 @@ class Node:
         try:
             http = await self._serve_http()
             try:
-                host, port = await asyncio.to_thread(self.listener.start)
+                host, port = await asyncio.to_thread(self._listen)
                 self.clock.start()
                 ready(f"ready dicom={_address(host, port)} http={_address(*http.address)}")
                 _log.info("ready", address=_address(host, port), url=f"http://{_address(*http.address)}/")
+                congestion = self._congestion()
+                if congestion:  # it listens and refuses everybody: say so before somebody calls
+                    _log.warning("not_ready", check="space", why=congestion)
                 await _first_of(stop.wait(), relay, http.failed())
             finally:
                 await self._drain()
@@ -267,6 +274,15 @@ class Node:
         finally:
             stop_relay.set()
             await relay
+
+    def _listen(self) -> tuple[str, int]:
+        try:
+            return self.listener.start()
+        except OSError as error:
+            where = _address(self.config.dicom.host, self.config.dicom.port)
+            raise ConfigError(
+                [f"[dicom] host, port: {where} can't be listened on: {error.strerror}"]
+            ) from error
 
     async def _serve_http(self) -> HttpServer:
         config = self.config

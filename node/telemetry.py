@@ -53,9 +53,10 @@ class Telemetry:
     def late(self, calling_ae: str, count: int) -> None:
         self._metrics.late_instances(calling_ae, count)
 
-    def quarantined(self, reason: str) -> None:
+    def quarantined(self, reason: str, study: str, file: str, calling_ae: str) -> None:
+        """An object (``file`` below quarantine/), or a study as a whole; /api/quarantine has the details."""
         self._metrics.quarantined(reason)
-        _log.warning("quarantined", reason=reason)
+        _log.warning("quarantined", reason=reason, study=study, file=file, calling_ae=calling_ae)
 
     def index_failed(self, error: NodeError, waiting: int) -> None:
         if str(error) != self._index_error:  # an outage is logged once, not at every attempt
@@ -73,6 +74,11 @@ class Telemetry:
 
     def clock_failed(self, study: str | None, error: BaseException) -> None:
         _log.error("completion_failed", study=study or "", **_fault(error))
+
+    # publication
+
+    def build_failed(self, study: str, error: BaseException) -> None:
+        _log.error("resource_not_built", study=study, **_fault(error))
 
     def published(self, study: str, version: int, reason: Reason, quiet: float, events: list[Event]) -> None:
         """A version of a study is in the outbox."""

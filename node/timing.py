@@ -1,9 +1,15 @@
-"""The node's time: seconds since the epoch that never jump while it runs."""
+"""The node's time: seconds since the epoch that never jump while it runs, and how they are written."""
 
 from __future__ import annotations
 
 import time
-from typing import Protocol
+from datetime import UTC, datetime
+from typing import Literal, Protocol
+
+
+def rfc3339(at: float, timespec: Literal["milliseconds", "microseconds"] = "milliseconds") -> str:
+    """Seconds since the epoch as RFC 3339 in UTC."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec=timespec).replace("+00:00", "Z")
 
 
 class Time(Protocol):

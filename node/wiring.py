@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import ssl
 import uuid
 from dataclasses import replace
@@ -11,12 +12,14 @@ from pathlib import Path
 from node.completion import CompletionRules, QuietRule
 from node.config import Config, plain
 from node.envelope import Output
+from node.errors import ConfigError
 from node.fhir.options import FhirOptions
 from node.fhir.targets import PROFILES
 from node.index.engine import Engine
 from node.objects.files import FileObjects
 from node.peers import Peer, Peers
 from node.publish import base, kafka, ndjson
+from node.publish.kafka_options import KafkaOptions
 
 
 def peers(config: Config) -> Peers:
@@ -55,10 +58,20 @@ def rules(config: Config) -> CompletionRules:
 
 
 def objects(config: Config) -> FileObjects:
-    """[objects] as a store."""
-    root = config.objects_path
+    """[objects] as a store. Raises ``ConfigError``."""
+    home = objects_home(config)
     durable = config.objects.durability == "fsync"
-    return FileObjects(root, root.parent / "incoming", root.parent / "quarantine", durable)
+    try:
+        return FileObjects(config.objects_path, home / "incoming", home / "quarantine", durable)
+    except OSError as error:
+        raise ConfigError([f"[objects] url: {error.filename} can't be written: {error.strerror}"]) from error
+
+
+def objects_home(config: Config) -> Path:
+    """Where incoming/ and quarantine/ lie. Objects move by rename, so that must be the file system of the
+    objects; a folder outside of ``data_dir`` is often a mount of its own, and holds them itself."""
+    root = config.objects_path
+    return config.data_dir if root.parent == config.data_dir else root
 
 
 def engine(config: Config) -> Engine:
@@ -70,7 +83,7 @@ def sink(config: Config) -> base.Publisher:
     """[events] as a publisher."""
     if config.events.sink == "ndjson":
         return ndjson.NdjsonPublisher(config.events_path)
-    options = kafka.KafkaOptions(**plain(config.events.kafka))
+    options = KafkaOptions(**plain(config.events.kafka))
     if options.transactional_id is None:
         options = replace(options, transactional_id=f"{options.client_id}-{node_id(config.data_dir)}")
     return kafka.KafkaPublisher(options)
@@ -88,7 +101,10 @@ def node_id(data_dir: Path) -> str:
     except FileNotFoundError:
         made = str(uuid.uuid4())
         temporary = path.with_suffix(".new")
-        temporary.write_text(made + "\n")
+        with temporary.open("w") as file:
+            file.write(made + "\n")
+            file.flush()
+            os.fsync(file.fileno())  # else a power loss may leave the name without the content
         temporary.replace(path)
         return made
 
@@ -113,14 +129,30 @@ def fhir_options(config: Config) -> FhirOptions:
 
 
 def tls(config: Config) -> ssl.SSLContext | None:
-    """[dicom.tls] as a server context: TLS 1.2 and later (BCP 195, PS3.15 B.9), mutual with ``client_ca``."""
+    """[dicom.tls] as a server context: TLS 1.2 and later (BCP 195, PS3.15 B.9), mutual with ``client_ca``.
+
+    Raises ``ConfigError`` for files that hold something else.
+    """
     tls = config.dicom.tls
     if tls is None:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(tls.certificate, tls.key, tls.key_password.get_secret_value() or None)
+    try:  # a password, if only an empty one: without any, OpenSSL would ask for it on the terminal
+        context.load_cert_chain(tls.certificate, tls.key, tls.key_password.get_secret_value())
+    except OSError as error:
+        said = f"{tls.certificate} and {tls.key} are no PEM certificate and its key: {_reason(error)}"
+        raise ConfigError([f"[dicom.tls] certificate, key, key_password: {said}"]) from error
     if tls.client_ca:
-        context.load_verify_locations(tls.client_ca)
+        try:
+            context.load_verify_locations(tls.client_ca)
+        except OSError as error:
+            said = f"{tls.client_ca} has no PEM certificates: {_reason(error)}"
+            raise ConfigError([f"[dicom.tls] client_ca: {said}"]) from error
         context.verify_mode = ssl.CERT_REQUIRED
     return context
+
+
+def _reason(error: OSError) -> str:
+    """What OpenSSL or the file system says, without OpenSSL's own source lines."""
+    return getattr(error, "reason", None) or error.strerror or str(error)

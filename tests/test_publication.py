@@ -57,10 +57,10 @@ class Bench:
     def found_amiss(self, study: str, findings: list[Finding]) -> None:
         self.said.append(("amiss", study, {finding.keyword for finding in findings}))
 
-    def quarantined(self, reason: str) -> None:
-        self.said.append(("quarantined", reason))
+    def quarantined(self, reason: str, study: str, file: str, calling_ae: str) -> None:
+        self.said.append(("quarantined", reason, study))
 
-    def clock_failed(self, study: str | None, error: BaseException) -> None:
+    def build_failed(self, study: str, error: BaseException) -> None:
         self.said.append(("failed", study, type(error)))
 
     def events(self) -> list[Event]:
@@ -152,7 +152,7 @@ def test_two_patients_that_the_index_did_not_see_are_held_back(bench: Bench) -> 
     assert bench.publisher().publish(STUDY, "quiet")
     assert bench.arrivals.study(STUDY)["state"] == "quarantined"
     assert bench.events() == []
-    assert bench.said == [("quarantined", "patient-conflict")]
+    assert bench.said == [("quarantined", "patient-conflict", STUDY)]
     assert bench.publisher().publish(STUDY, "forced"), "an operator may release it"
     assert len(bench.events()) == 1
     assert bench.arrivals.quarantine()[0]["released_at"] is not None

@@ -53,13 +53,14 @@ def test_late_instances_have_the_label_of_their_peer(heard: Heard) -> None:
 
 def test_what_the_writer_reports(heard: Heard) -> None:
     heard.telemetry.duplicate("same")
-    heard.telemetry.quarantined("duplicate")
+    heard.telemetry.quarantined("duplicate", "1.2", "duplicate/0001.dcm", "CT7")
     heard.telemetry.index_failed(IndexUnavailable("disk full"), 7)
     heard.telemetry.object_failed("0001-01", ValueError("PatientName Doe^John"))
     assert heard.metric('duplicates_total{kind="same"}') == 1
     assert heard.metric('quarantined_total{reason="duplicate"}') == 1
     quarantined, index, failed = heard.lines()
-    assert (quarantined["event"], quarantined["reason"]) == ("quarantined", "duplicate")
+    told = tuple(quarantined[name] for name in ("event", "reason", "study", "file", "calling_ae"))
+    assert told == ("quarantined", "duplicate", "1.2", "duplicate/0001.dcm", "CT7")
     assert (index["error"], index["waiting"]) == ("disk full", 7)
     assert "reindex" in index["hint"]
     assert (failed["event"], failed["name"], failed["error_type"]) == (
@@ -124,13 +125,14 @@ def test_no_field_is_dropped(heard: Heard) -> None:
     telemetry.stored("CT1", 0xA700, 5, 0.1, "disk full")
     telemetry.association_ended("CT1", "10.0.0.1", "timeout", "idle", 3)
     telemetry.failed("10.0.0.1", RuntimeError())
-    telemetry.quarantined("duplicate")
+    telemetry.quarantined("duplicate", "1.2", "duplicate/0001.dcm", "CT7")
     telemetry.index_failed(IndexUnavailable("locked"), 1)
     telemetry.object_failed("n", RuntimeError())
     telemetry.clock_failed("1.2", RuntimeError())
+    telemetry.build_failed("1.2", RuntimeError())
     telemetry.published("1.2", 1, "quiet", 1.0, [EVENT])
     telemetry.unfit(EVENT, "why")
     telemetry.found_amiss("1.2", [Finding("disagreement", "PatientName", "1.2", 1)])
     lines = heard.lines()
-    assert len(lines) == 10
+    assert len(lines) == 11
     assert [line["dropped"] for line in lines if "dropped" in line] == []

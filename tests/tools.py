@@ -13,7 +13,8 @@ IN_CI = os.environ.get("CI") == "true"
 
 
 def _missing(package: str, *programs: str) -> str | None:
-    absent = [program for program in programs if shutil.which(program) is None]
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin"  # daemons are not on a user's path
+    absent = [program for program in programs if shutil.which(program, path=path) is None]
     return f"{', '.join(absent)} not found: apt-get install {package}" if absent else None
 
 

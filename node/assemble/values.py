@@ -8,7 +8,6 @@ from __future__ import annotations
 import calendar
 import re
 from collections.abc import Iterable
-from decimal import Decimal
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -54,7 +53,6 @@ _COLONS = re.compile(r"([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:\.([0-9]{1,6}))?)?\
 _OFFSET = re.compile(r"([+-])([0-9]{2})([0-9]{2})\Z")
 _DATETIME = re.compile(r"([0-9]{4,8})([0-9]{2}(?:[0-9]{2}(?:[0-9]{2}(?:\.[0-9]{1,6})?)?)?)?([+-][0-9]{4})?\Z")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,32}(?:\.0*)?\Z")
-_DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?\Z")
 
 
 @lru_cache(maxsize=1024)  # a study has few dates and many instances
@@ -116,12 +114,6 @@ def parse_unsigned(raw: str) -> int | None:
     """IS that fits FHIR's unsignedInt (0 to 2147483647)."""
     number = parse_integer(raw)
     return number if number is not None and 0 <= number <= INT32_MAX else None
-
-
-def parse_decimal(raw: str) -> Decimal | None:
-    """DS; NaN and infinities are None."""
-    raw = raw.strip()
-    return Decimal(raw) if _DECIMAL.match(raw) else None
 
 
 def uid_key(uid: str) -> tuple[tuple[int, ...], str]:

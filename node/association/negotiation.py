@@ -9,6 +9,7 @@ import re
 import struct
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 from pydicom._uid_dict import UID_dictionary
@@ -80,6 +81,7 @@ class Accepted:
     max_pdu: int
 
 
+@lru_cache(maxsize=1024)  # asked for every object; callers choose the classes, so it is bounded
 def is_storage(abstract_syntax: str) -> bool:
     """Standard storage classes, retired ones too, and every private class: what a private one means is the
     sender's business, its bytes are kept like any other's."""

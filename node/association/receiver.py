@@ -242,11 +242,10 @@ class Receiver:
         self._operation = None
 
     def _count(self, answer: Answer) -> None:
-        assert self._agreed is not None
         self._objects += answer.status == dimse.SUCCESS
         seconds = time.monotonic() - self._command_began
-        caller, why = self._agreed.peer.ae_title, answer.why or answer.comment or ""
-        self._observer.stored(caller, answer.status, self._received, seconds, why)
+        why = answer.why or answer.comment or ""
+        self._observer.stored(self.calling_ae, answer.status, self._received, seconds, why)
 
     def _encoded(self, request: CommandReceived, answer: Answer) -> bytes:
         assert self._agreed is not None

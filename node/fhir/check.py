@@ -127,11 +127,6 @@ def check(profile: str, resource: Mapping[str, Any]) -> None:
         raise ResourceInvalid(f"{profile} {resource.get('resourceType', 'resource')}: " + "; ".join(reasons))
 
 
-def warm(profile: str) -> None:
-    """Import the profile's validator now. It takes a second, which the first event need not wait for."""
-    _validator(RULES[profile].model)
-
-
 def _reasons(rules: Rules, resource: Mapping[str, Any]) -> Iterator[str]:
     # The walk first: it is certain that no null is left when fhir.resources runs, which fails on one.
     walked = list(_Walk(rules).resource(resource))

@@ -153,18 +153,6 @@ def display_name(raw: str) -> str | None:
     return None
 
 
-def human_name(raw: str) -> Json | None:
-    """HumanName (R4, R5) of the alphabetic group; the text is ``display_name``."""
-    text = display_name(raw)
-    if text is None:
-        return None
-    family, given, middle, prefix, suffix = name_components(raw)[0]
-    found = compact(
-        family=family, given=[*given.split(), *middle.split()], prefix=prefix.split(), suffix=suffix.split()
-    )
-    return compact(use="official" if found else None, text=text) | found
-
-
 def issuer_system(issuer: Issuer, options: FhirOptions, default: str) -> str | None:
     """Identifier.system of an issuer: its universal id, else its configured local name, else ``default``."""
     universal = {

@@ -1,4 +1,4 @@
-"""What an operator decides about the resources; ``config.py`` fills it from the ``[fhir]`` keys."""
+"""What an operator decides about the resources; ``wiring.py`` fills it from the ``[fhir]`` keys."""
 
 from __future__ import annotations
 

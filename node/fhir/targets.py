@@ -14,18 +14,16 @@ Resource = dict[str, Any]
 
 
 class Profile(NamedTuple):
-    """A target: ``build`` makes the resource, ``check`` raises ResourceInvalid, ``warm`` loads the validator.
+    """A target: ``build`` makes the resource, ``check`` raises ResourceInvalid.
 
     ``kind`` is the event type's word for the resource, ``fhir_version`` the content type's parameter.
     """
 
     name: str
-    resource_type: str
     kind: str
     fhir_version: str
     build: Callable[[Study, FhirOptions], Resource]
     check: Callable[[Mapping[str, Any]], None]
-    warm: Callable[[], None]
 
 
 PROFILES: Final[dict[str, Profile]] = {
@@ -33,12 +31,10 @@ PROFILES: Final[dict[str, Profile]] = {
     for row in (
         Profile(
             "r5",
-            "ImagingStudy",
             "imagingstudy",
             "5.0",
             r5.build,
             partial(check.check, "r5"),
-            partial(check.warm, "r5"),
         ),
     )
 }

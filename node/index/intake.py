@@ -7,7 +7,7 @@ The rules for the same UID coming again are here: same bytes change nothing; oth
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
 
@@ -64,8 +64,8 @@ class Observer(Protocol):
     def late(self, calling_ae: str, count: int) -> None:
         """Instances that came after their study was published."""
 
-    def quarantined(self, reason: str) -> None:
-        """An object or a study went to quarantine."""
+    def quarantined(self, reason: str, study: str, file: str, calling_ae: str) -> None:
+        """An object went to quarantine as ``file``, or a study as a whole (``file`` is empty then)."""
 
 
 Note = Callable[[Observer], None]
@@ -79,8 +79,10 @@ def _late(calling_ae: str, count: int) -> Note:
     return lambda observer: observer.late(calling_ae, count)
 
 
-def _quarantined(reason: str) -> Note:
-    return lambda observer: observer.quarantined(reason)
+def _quarantined(row: Mapping[str, Any]) -> Note:
+    return lambda observer: observer.quarantined(
+        row["reason"], row["study"] or "", row["name"] or "", row["calling_ae"]
+    )
 
 
 class Intake:
@@ -124,7 +126,6 @@ class Intake:
             self.notes.append(_duplicate("same"))
             return Fate.SAME
         self.notes.append(_duplicate("other-bytes"))
-        self.notes.append(_quarantined(DUPLICATE))
         return Fate.REPLACED if self._rules.on_duplicate == "replace" else Fate.KEPT_OLD
 
     def apply(self, connection: sa.Connection, batch: Sequence[Sorted], now: float, wall: float) -> None:
@@ -151,35 +152,16 @@ class Intake:
             connection.execute(sa.insert(schema.instance), new_instances)
         if replaced:
             connection.execute(rows.REPLACE_INSTANCE, replaced)
-        rows.add_quarantine(
-            connection,
-            [
-                _collision(item.received, wall, item.fate)
-                for item in batch
-                if item.fate in (Fate.KEPT_OLD, Fate.REPLACED)
-            ],
-        )
+        collided = [item for item in batch if item.fate in (Fate.KEPT_OLD, Fate.REPLACED)]
+        self._quarantine(connection, [_collision(item, wall) for item in collided])
 
     def reject(self, connection: sa.Connection, rejections: Sequence[Rejection]) -> None:
         """Quarantine rows for whole objects that were not taken."""
-        for rejection in rejections:
-            self.notes.append(_quarantined(rejection.reason))
-        rows.add_quarantine(
-            connection,
-            [
-                {
-                    "reason": rejection.reason,
-                    "study": None,
-                    "series": None,
-                    "instance": None,
-                    "name": f"{rejection.reason}/{rejection.name}.dcm",
-                    "detail": rejection.detail,
-                    "calling_ae": rejection.calling_ae,
-                    "at": rejection.at,
-                }
-                for rejection in rejections
-            ],
-        )
+        self._quarantine(connection, [_rejected(rejection) for rejection in rejections])
+
+    def _quarantine(self, connection: sa.Connection, found: Sequence[Mapping[str, Any]]) -> None:
+        self.notes += map(_quarantined, found)
+        rows.add_quarantine(connection, found)
 
     def _instance(self, connection: sa.Connection, change: StudyChange, received: Received) -> dict[str, Any]:
         peer = self._rules.peers.find(received.calling_ae)
@@ -196,7 +178,6 @@ class Intake:
             "size": received.size,
             "calling_ae": received.calling_ae,
             "received_at": received.received_at,
-            "version": change.version + 1,
             "attributes": orjson.dumps(extract.own(received.header, peer.charset)),
         }
 
@@ -233,33 +214,21 @@ class Intake:
                 self.notes.append(_late(calling_ae, count))
         change.arrive(now, self._rules.completion.max_seconds)
         if change.conflict and self._rules.quarantine_conflicts and change.quarantine():
-            self.notes.append(_quarantined(PATIENT_CONFLICT))
-            rows.add_quarantine(
-                connection,
-                [
-                    {
-                        "reason": PATIENT_CONFLICT,
-                        "study": change.uid,
-                        "series": None,
-                        "instance": None,
-                        "name": None,
-                        "detail": change.conflict,
-                        "calling_ae": next(iter(change.arrivals), ""),
-                        "at": wall,
-                    }
-                ],
-            )
+            sender = next(iter(change.arrivals), "")
+            row = rows.quarantine_row(PATIENT_CONFLICT, change.conflict, sender, wall, change.uid)
+            self._quarantine(connection, [row])
 
 
-def _collision(received: Received, wall: float, fate: Fate) -> dict[str, Any]:
-    stays = "the bytes received before" if fate is Fate.KEPT_OLD else "these bytes"
-    return {
-        "reason": DUPLICATE,
-        "study": received.key.study,
-        "series": received.key.series,
-        "instance": received.key.instance,
-        "name": f"{DUPLICATE}/{received.name}.dcm",
-        "detail": f"same SOP Instance UID, other bytes; stored: {stays}",
-        "calling_ae": received.calling_ae,
-        "at": wall,
-    }
+def _collision(item: Sorted, wall: float) -> dict[str, Any]:
+    received = item.received
+    stays = "the bytes received before" if item.fate is Fate.KEPT_OLD else "these bytes"
+    detail = f"same SOP Instance UID, other bytes; stored: {stays}"
+    name = f"{DUPLICATE}/{received.name}.dcm"
+    return rows.quarantine_row(DUPLICATE, detail, received.calling_ae, wall, received.key, name)
+
+
+def _rejected(rejection: Rejection) -> dict[str, Any]:
+    name = f"{rejection.reason}/{rejection.name}.dcm"
+    return rows.quarantine_row(
+        rejection.reason, rejection.detail, rejection.calling_ae, rejection.at, name=name
+    )

@@ -321,6 +321,24 @@ def series_elsewhere(connection: sa.Connection, key: ObjectKey) -> bool:
     return connection.execute(query.limit(1)).first() is not None
 
 
+def quarantine_row(
+    reason: str, detail: str, calling_ae: str, at: float, place: ObjectKey | str | None = None, name: str = ""
+) -> dict[str, Any]:
+    """A row of ``quarantine``. ``place``: the object's key, or the study that is held back as a whole;
+    ``name`` is the object's file in quarantine/."""
+    key = place if isinstance(place, ObjectKey) else None
+    return {
+        "reason": reason,
+        "study": key.study if key else place,
+        "series": key.series if key else None,
+        "instance": key.instance if key else None,
+        "name": name or None,
+        "detail": detail,
+        "calling_ae": calling_ae,
+        "at": at,
+    }
+
+
 def add_quarantine(connection: sa.Connection, found: Sequence[Mapping[str, Any]]) -> None:
     """Quarantine rows, but for what has its row already: objects of a batch repeated after a crash, studies
     that a rebuild finds in conflict again."""

@@ -108,7 +108,6 @@ instance = Table(
     Column("size", Integer, nullable=False),
     Column("calling_ae", String(16), nullable=False),
     Column("received_at", Float, nullable=False),
-    Column("version", Integer, nullable=False),  # the study version that publishes it first
     Column("attributes", LargeBinary, nullable=False),
 )
 Index("instance_uid", instance.c.uid)

@@ -153,17 +153,7 @@ class Studies:
                 .where(_STUDY.c.uid == study.uid)
                 .values(state="quarantined", revision=current.revision + 1, deadline=None, conflict=detail)
             )
-            row = {
-                "reason": reason,
-                "study": study.uid,
-                "series": None,
-                "instance": None,
-                "name": None,
-                "detail": detail,
-                "calling_ae": "",
-                "at": wall,
-            }
-            rows.add_quarantine(connection, [row])
+            rows.add_quarantine(connection, [rows.quarantine_row(reason, detail, "", wall, study.uid)])
         return True
 
     def command(self, uid: str, name: completion.Command, now: float, max_seconds: float) -> StudyState:

@@ -58,11 +58,12 @@ class FileObjects:
         for folder in (root, incoming, quarantine):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._incoming_fd = os.open(incoming, os.O_RDONLY | os.O_DIRECTORY)
+        self._prefix = f"{incoming}/"  # joining paths by pathlib took a tenth of a small object's time
 
     def begin(self, preamble: bytes) -> IncomingFile:
         """Open a new object whose file starts with ``preamble``. Raises ``StorageError``."""
         name = f"{time.time_ns():016x}-{next(self._numbers) & 0xFFFFFF:06x}"
-        return IncomingFile(self._incoming, self._incoming_fd, name, preamble, self._durable)
+        return IncomingFile(self._prefix + name, self._incoming_fd, name, preamble, self._durable)
 
     def waiting(self) -> Iterator[str]:
         """Names of committed objects not under their key yet, oldest first; partial ones are removed."""
@@ -179,11 +180,11 @@ def _is_named_by_uid(entry: os.DirEntry[str], suffix: str) -> bool:
 class IncomingFile:
     """One object while it arrives, as ``incoming/NAME.part``."""
 
-    def __init__(self, folder: Path, folder_fd: int, name: str, preamble: bytes, durable: bool) -> None:
+    def __init__(self, path: str, folder_fd: int, name: str, preamble: bytes, durable: bool) -> None:
         self.name = name
         self._folder_fd = folder_fd
-        self._part = str(folder / (name + _PART))
-        self._final = str(folder / (name + _DICOM))
+        self._part = path + _PART
+        self._final = path + _DICOM
         self._durable = durable
         self._offset = len(preamble)
         self._size = 0

@@ -38,8 +38,6 @@ from node.publish.base import Batch, Outcome, PartlyPublished
 from node.publish.bindings import headers
 from node.publish.kafka_options import KafkaOptions, legal_topic
 
-__all__ = ["KafkaOptions", "KafkaPublisher"]
-
 _log = get_logger(__name__)
 
 # IllegalOperation is what sends get after another one of their transaction has failed.

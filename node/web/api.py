@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from typing import Any, Final, get_args
 
 import anyio
@@ -18,7 +17,7 @@ from starlette.responses import Response
 from node.index.outbox import Record
 from node.model import State
 from node.web.errors import BadRequest, json_response
-from node.web.services import Json, WebServices
+from node.web.services import Json, WebServices, instant
 
 MAX_BODY: Final = 256 * 1024
 MAX_IDS: Final = 1000
@@ -182,16 +181,9 @@ def _event(row: Record) -> dict[str, Any]:
         "seq": row.event.seq,
         "state": row.state,
         "topic": row.event.topic,
-        "created_at": _instant(row.created_at),
-        "sent_at": _instant(row.sent_at),
-        "replayed_at": _instant(row.replayed_at),
+        "created_at": instant(row.created_at),
+        "sent_at": instant(row.sent_at),
+        "replayed_at": instant(row.replayed_at),
         "parked_reason": row.parked_reason,
         "event": cloud_event,
     }
-
-
-def _instant(seconds: float | None) -> str | None:
-    """RFC 3339, UTC."""
-    if seconds is None:
-        return None
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

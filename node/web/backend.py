@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import orjson
@@ -14,7 +13,7 @@ from node.index.outbox import Outbox, Record
 from node.index.studies import Studies
 from node.model import Reason
 from node.timing import Time
-from node.web.services import Json, WebServices
+from node.web.services import Json, WebServices, instant
 
 _TIMES: Final = ("created_at", "first_at", "last_at", "deadline", "completed_at", "at", "released_at")
 # Columns for C-FIND: they identify people, and the lists of studies are for operators
@@ -136,11 +135,4 @@ def _study(row: Mapping[str, Any]) -> Json:
 
 def _with_times(row: Mapping[str, Any]) -> Json:
     # SQLAlchemy's keys are a subclass of str, which orjson refuses
-    return {str(name): _instant(value) if name in _TIMES else value for name, value in row.items()}
-
-
-def _instant(seconds: float | None) -> str | None:
-    """RFC 3339, UTC."""
-    if seconds is None:
-        return None
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return {str(name): instant(value) if name in _TIMES else value for name, value in row.items()}

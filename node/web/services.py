@@ -7,8 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from node.index.outbox import Record
+from node.timing import rfc3339
 
 Json = dict[str, Any]
+
+
+def instant(seconds: float | None) -> str | None:
+    """A time of a row, in all answers alike; None stays null."""
+    return None if seconds is None else rfc3339(seconds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

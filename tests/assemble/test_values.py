@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from decimal import Decimal
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -132,25 +130,9 @@ def test_unsigned_integers(raw: str, expected: int | None) -> None:
     assert values.parse_unsigned(raw) == expected
 
 
-@pytest.mark.parametrize(
-    ("raw", "expected"),
-    [
-        ("1.5", Decimal("1.5")),
-        ("-1E2", Decimal(-100)),
-        (".5", Decimal("0.5")),
-        ("NaN", None),
-        ("inf", None),
-        ("", None),
-    ],
-)
-def test_decimals(raw: str, expected: Decimal | None) -> None:
-    assert values.parse_decimal(raw) == expected
-
-
 @given(st.text(), st.text(), st.text(), st.text())
 def test_no_text_is_an_error(date: str, time: str, datetime: str, offset: str) -> None:
     values.moment_key(Moment(date, time, datetime, offset))
-    values.parse_decimal(date)
     values.parse_unsigned(time)
 
 

@@ -169,7 +169,3 @@ def test_the_data_absent_reason_passes(resource: Resource) -> None:
 def test_profiles_without_rules_are_an_error() -> None:
     with pytest.raises(KeyError):
         check.check("r9", {})
-
-
-def test_warming_up_loads_the_validator() -> None:
-    check.warm("r5")

@@ -313,5 +313,4 @@ def test_the_narrative_is_escaped() -> None:
 def test_every_profile_is_complete() -> None:
     for name, profile in PROFILES.items():
         assert profile.name == name
-        profile.warm()
         profile.check(profile.build(assembled([ct()]), OPTIONS))

@@ -46,6 +46,7 @@ class Seen:
     duplicates: list[str] = field(default_factory=list)
     lates: list[tuple[str, int]] = field(default_factory=list)
     quarantines: list[str] = field(default_factory=list)
+    set_aside: list[tuple[str, str, str]] = field(default_factory=list)  # study, file, calling AE title
     index_failures: list[str] = field(default_factory=list)
     object_failures: list[tuple[str, BaseException]] = field(default_factory=list)
     recoveries: int = 0
@@ -57,8 +58,9 @@ class Seen:
     def late(self, calling_ae: str, count: int) -> None:
         self.lates.append((calling_ae, count))
 
-    def quarantined(self, reason: str) -> None:
+    def quarantined(self, reason: str, study: str, file: str, calling_ae: str) -> None:
         self.quarantines.append(reason)
+        self.set_aside.append((study, file, calling_ae))
 
     def index_failed(self, error: NodeError, waiting: int) -> None:
         self.index_failures.append(str(error))

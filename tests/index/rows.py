@@ -76,7 +76,6 @@ def add_study(
                         size=1,
                         calling_ae="TEST",
                         received_at=0.0,
-                        version=1,
                         attributes=orjson.dumps(own),
                     )
                 )

@@ -16,7 +16,8 @@ from cloudevents.core.formats.json import JSONFormat
 
 from node.model import Event
 from node.publish.base import Publisher
-from node.publish.kafka import KafkaOptions, KafkaPublisher
+from node.publish.kafka import KafkaPublisher
+from node.publish.kafka_options import KafkaOptions
 from node.publish.ndjson import NdjsonPublisher
 from tests.publish.events import event, numbered
 

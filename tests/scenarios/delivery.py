@@ -17,7 +17,8 @@ from node.index.engine import Engine, sqlite_url
 from node.index.outbox import Outbox, add
 from node.model import Event
 from node.outbox import Backoff, Relay
-from node.publish.kafka import KafkaOptions, KafkaPublisher
+from node.publish.kafka import KafkaPublisher
+from node.publish.kafka_options import KafkaOptions
 from tests.kafka_broker import KafkaBroker
 from tests.publish.sinks import Counted
 

@@ -12,7 +12,8 @@ import pytest
 from node.errors import PublishUnavailable
 from node.index.engine import Engine
 from node.index.outbox import Outbox
-from node.publish.kafka import KafkaOptions, KafkaPublisher
+from node.publish.kafka import KafkaPublisher
+from node.publish.kafka_options import KafkaOptions
 from tests.kafka_broker import KafkaBroker, free_port
 from tests.publish.events import event
 from tests.scenarios.delivery import (

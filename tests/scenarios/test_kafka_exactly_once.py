@@ -11,7 +11,8 @@ from aiokafka.errors import KafkaConnectionError
 from node.index.engine import Engine
 from node.index.outbox import Outbox, add
 from node.model import Event
-from node.publish.kafka import KafkaOptions, KafkaPublisher
+from node.publish.kafka import KafkaPublisher
+from node.publish.kafka_options import KafkaOptions
 from tests.kafka_broker import KafkaBroker
 from tests.publish.events import event, numbered
 from tests.scenarios.delivery import (
