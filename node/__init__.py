@@ -7,12 +7,17 @@ The way of a byte through the package, in order::
     header.py       bounded scan of the data set just written: the raw values of elements.ELEMENTS
     objects/        incoming/ -> objects/{study}/{series}/{instance}.dcm, durable before the answer
     index/          writer takes what landed in batches: rows, study state, deadlines; search answers C-FIND
+                    by the rules of matching.py (pure)
     extract/        raw values -> attributes                                      (pure)
     completion.py   (study, now) -> wait, complete, amend                         (pure)   clock.py drives it
-    assemble/       a study's rows -> model.Study, disagreements settled          (pure)
-    fhir/           model.Study -> resource, one file a target; check.py refuses  (pure)
-    envelope.py     event id, attributes, size policy                             (pure)
+    publication.py  a version of a study -> its events, in one transaction, through these three:
+      assemble/     its rows -> model.Study, disagreements settled                (pure)
+      fhir/         model.Study -> resource, one file a target; check.py refuses  (pure)
+      envelope.py   event id, attributes, size policy                             (pure)
     outbox.py       relay: pending events -> publish/ (NDJSON file or Kafka)
 
-For people: cli.py, config.py, service.py (start, run, stop), metrics.py, logs.py, health.py, web/.
+Who holds it together: service.py (start, run, stop) builds the parts with what wiring.py makes of config.py
+and settings.py; recovery.py is what a start and ``reindex`` do first. For people: cli.py with client.py and
+demo.py, web/, health.py, and telemetry.py, which tells metrics.py and logs.py what the parts report. What all
+know: model.py, errors.py, elements.py, peers.py, timing.py.
 """

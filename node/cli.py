@@ -205,10 +205,11 @@ def studies(
             ", ".join(study["calling_aes"]),
         )
     # A UID that is cut or folded can't be copied into the next command: a narrow terminal wraps whole lines.
-    _out.print(table, width=max(_out.width, _out.measure(table).maximum), crop=False)
+    Console(width=_ANY_WIDTH, highlight=False).print(table)
 
 
 _NUMBERS = ("version", "series", "instances", "added")
+_ANY_WIDTH = 10_000
 
 
 def _show(value: Any, as_json: bool) -> None:

@@ -45,15 +45,7 @@ def rules(config: Config) -> CompletionRules:
     return CompletionRules(
         completion.quiet_seconds,
         completion.max_seconds,
-        [
-            QuietRule(
-                quiet_seconds=rule.quiet_seconds,
-                called_ae=rule.called_ae or None,
-                calling_ae=rule.calling_ae or None,
-                modality=rule.modality or None,
-            )
-            for rule in completion.rules
-        ],
+        [QuietRule(**plain(rule)) for rule in completion.rules],
     )
 
 
@@ -141,18 +133,13 @@ def tls(config: Config) -> ssl.SSLContext | None:
     try:  # a password, if only an empty one: without any, OpenSSL would ask for it on the terminal
         context.load_cert_chain(tls.certificate, tls.key, tls.key_password.get_secret_value())
     except OSError as error:
-        said = f"{tls.certificate} and {tls.key} are no PEM certificate and its key: {_reason(error)}"
+        said = f"{tls.certificate} and {tls.key} are no PEM certificate and its key: {error}"
         raise ConfigError([f"[dicom.tls] certificate, key, key_password: {said}"]) from error
     if tls.client_ca:
         try:
             context.load_verify_locations(tls.client_ca)
         except OSError as error:
-            said = f"{tls.client_ca} has no PEM certificates: {_reason(error)}"
+            said = f"{tls.client_ca} has no PEM certificates: {error}"
             raise ConfigError([f"[dicom.tls] client_ca: {said}"]) from error
         context.verify_mode = ssl.CERT_REQUIRED
     return context
-
-
-def _reason(error: OSError) -> str:
-    """What OpenSSL or the file system says, without OpenSSL's own source lines."""
-    return getattr(error, "reason", None) or error.strerror or str(error)

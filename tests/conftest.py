@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from node.index.engine import Engine
 from tests import tools
 from tests.harness import Nodes, running_nodes
 from tests.kafka_broker import kafka_broker
@@ -18,10 +19,25 @@ def nodes(tmp_path: Path) -> Iterator[Nodes]:
     yield from running_nodes(tmp_path)
 
 
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    """An empty index."""
+    made = Engine(f"sqlite:///{tmp_path / 'index.db'}")
+    made.create()
+    yield made
+    made.close()
+
+
 @pytest.fixture(scope="session")
 def corpus() -> Path:
     """The folder of shared test objects; tests that use it are marked ``shared``."""
     return tools.SHARED / "corpus"
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate and its key; tests that use it are marked ``openssl``."""
+    return tools.make_certificate(tmp_path_factory.mktemp("tls"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

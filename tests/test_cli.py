@@ -178,6 +178,16 @@ def test_studies_as_a_table_as_json_and_one(run: Run, node: LocalNode) -> None:
     assert lines(run("studies", "--json", "--state", "open", *url(node))) == []
 
 
+def test_a_narrow_terminal_cuts_no_uid(run: Run, node: LocalNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    uid = new_uid()
+    send(node, instance(uid, 1))
+    node.post(f"/api/studies/{uid}/hold")
+    monkeypatch.setenv("COLUMNS", "40")
+    heading, row = run("studies", *url(node)).stdout.splitlines()
+    assert row.split()[0] == uid
+    assert len(heading) < 200, "and fills no line with blanks"
+
+
 def test_an_unknown_study(run: Run, node: LocalNode) -> None:
     result = run("studies", "1.2.3", *url(node))
     assert result.exit_code == 1

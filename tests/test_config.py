@@ -1,30 +1,18 @@
-"""Configuration: defaults, sources, every refusal, and that conf/node.toml tells the truth."""
+"""Configuration: defaults, sources, every refusal, and what is printed of it."""
 
 from __future__ import annotations
 
 import json
-import re
 import tomllib
-from dataclasses import fields
-from ipaddress import ip_network
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic import ValidationError
 
-from node import settings, wiring
-from node.completion import QuietRule
-from node.config import MASK, OF_NODE_JS, Config, effective, key_paths, load, plain
+from node import settings
+from node.config import MASK, OF_NODE_JS, Config, effective, key_paths, load
 from node.errors import ConfigError
-from node.fhir import targets
-from node.fhir.options import FhirOptions
-from node.peers import Peer
-from node.publish.kafka_options import KafkaOptions
-
-SHIPPED = Path(__file__).parent.parent / "conf" / "node.toml"
-KEY_LINE = re.compile(r"#(\w+ = |\[)")
 
 
 def problems(file: Path | None = None, **variables: str) -> list[str]:
@@ -393,104 +381,3 @@ def test_effective_is_toml_that_loads_as_the_same_configuration(toml: Any) -> No
 
 def test_effective_shows_what_empty_paths_stand_for() -> None:
     assert 'url = ""  # "sqlite:///var/index.db"' in effective(load(None, {})).splitlines()
-
-
-# --- what others read -------------------------------------------------------------------------------------
-
-
-def test_fhir_keys_and_defaults_are_those_of_the_options() -> None:
-    assert FhirOptions(**settings.Fhir().model_dump()) == FhirOptions()
-    assert set(settings.Fhir.model_fields) == {field.name for field in fields(FhirOptions)}
-
-
-def test_kafka_keys_and_defaults_are_those_of_the_options() -> None:
-    assert KafkaOptions(**plain(settings.Kafka())) == KafkaOptions()
-    assert set(settings.Kafka.model_fields) == {field.name for field in fields(KafkaOptions)}
-
-
-def test_rules_become_the_rules_of_completion() -> None:
-    rule = settings.CompletionRule(modality="US", quiet_seconds=300)
-    assert QuietRule(**plain(rule)) == QuietRule(quiet_seconds=300, modality="US")
-    assert set(settings.CompletionRule.model_fields) == {field.name for field in fields(QuietRule)}
-
-
-def test_peers_become_the_peers_that_callers_are_found_among() -> None:
-    entry = {"ae_title": "CT?", "address": "10.0.0.0/8", "services": ["find"], "timezone": "Asia/Tokyo"}
-    found = wiring.peers(load(None, {"NODE_PEERS": json.dumps([entry])}))
-    assert found.find("CT1", "10.1.2.3") == Peer(
-        "CT?", ip_network("10.0.0.0/8"), frozenset(("find",)), "Asia/Tokyo", None
-    )
-    assert found.find("CT1", "11.1.2.3").services == {"echo", "store"}
-
-
-def test_profiles_are_those_that_can_be_built() -> None:
-    for profile in targets.PROFILES:
-        assert settings.Output(name="a", profile=profile, topic="t").profile == profile
-    assert not set(settings.LATER_PROFILES) & set(targets.PROFILES)
-
-
-def test_plain_reveals_secrets_and_empties() -> None:
-    table = settings.Kafka(sasl_password=SecretStr("p"))
-    assert (plain(table)["sasl_password"], plain(table)["sasl_username"]) == ("p", None)
-    assert plain(table)["exactly_once"] is True
-
-
-# --- conf/node.toml ---------------------------------------------------------------------------------------
-
-
-def with_examples() -> str:
-    """The shipped file with the examples that are commented out."""
-    lines = SHIPPED.read_text(encoding="utf-8").splitlines()
-    return "\n".join(line[1:] if KEY_LINE.match(line) else line for line in lines)
-
-
-def paths_in(table: dict[str, Any], above: tuple[str, ...] = ()) -> set[tuple[str, ...]]:
-    found: set[tuple[str, ...]] = set()
-    for name, value in table.items():
-        found.add((*above, name))
-        below = value[0] if isinstance(value, list) and value and isinstance(value[0], dict) else value
-        if isinstance(below, dict):
-            found |= paths_in(below, (*above, name))
-    return found
-
-
-def test_shipped_file_has_every_key_and_no_other() -> None:
-    assert paths_in(tomllib.loads(with_examples())) == set(key_paths())
-
-
-def test_shipped_file_gives_every_default() -> None:
-    stated = tomllib.loads(SHIPPED.read_text(encoding="utf-8"))
-    assert load(SHIPPED, {}).model_dump() == Config().model_dump()
-    optional = {("peers",), ("dicom", "tls"), ("completion", "rules")}
-    expected = {path for path in key_paths() if not any(path[: len(o)] == o for o in optional)}
-    assert paths_in(stated) == expected
-
-
-def test_shipped_examples_are_legal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "conf").mkdir()
-    for name in ("node.crt", "node.key"):
-        (tmp_path / "conf" / name).write_text("")
-    monkeypatch.chdir(tmp_path)
-    file = tmp_path / "node.toml"
-    file.write_text(with_examples(), encoding="utf-8")
-    config = load(file, {})
-    assert config.peers
-    assert config.completion.rules
-    assert config.dicom.tls
-
-
-def test_every_key_of_the_shipped_file_has_a_line_about_it() -> None:
-    lines = SHIPPED.read_text(encoding="utf-8").splitlines()
-    told = re.compile(r"# \S")
-    bare = [line for above, line in pairwise(lines) if re.match(r"#?\w+ = ", line) and not told.match(above)]
-    assert bare == []
-
-
-def test_every_table_forbids_unknown_keys_and_is_frozen() -> None:
-    tables = [
-        value
-        for value in vars(settings).values()
-        if isinstance(value, type) and issubclass(value, BaseModel) and value.__module__ == settings.__name__
-    ]
-    assert len(tables) > 10
-    assert all(t.model_config["frozen"] and t.model_config["extra"] == "forbid" for t in tables)

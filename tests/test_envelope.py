@@ -6,7 +6,6 @@ from hashlib import sha256
 from typing import Any
 
 import orjson
-import pytest
 
 from node import envelope
 from node.envelope import Completion, Output, Wrapped
@@ -108,11 +107,3 @@ def test_the_resource_itself_is_not_changed() -> None:
 def test_control_characters_of_an_ae_title_are_dropped() -> None:
     event = wrap(resource(), replace(COMPLETION, senders=("A\x00B\n", "É1"))).event
     assert event.attributes["callingae"] == "AB,1"
-
-
-@pytest.mark.parametrize(
-    ("at", "expected"),
-    [(0.0, "1970-01-01T00:00:00.000000Z"), (1_773_126_930.0, "2026-03-10T07:15:30.000000Z")],
-)
-def test_timestamps(at: float, expected: str) -> None:
-    assert envelope.timestamp(at) == expected

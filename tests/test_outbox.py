@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import orjson
-import pytest
 
 from node.errors import IndexUnavailable, PublishUnavailable
-from node.index.engine import Engine, sqlite_url
+from node.index.engine import Engine
 from node.index.outbox import Outbox, add
 from node.model import Event
 from node.outbox import Backoff, Relay
@@ -21,14 +20,6 @@ from node.publish.base import Outcome, PartlyPublished, Publisher
 from node.publish.ndjson import NdjsonPublisher
 from tests.publish.events import event
 from tests.publish.sinks import Clock, Counted, Scripted
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    made = Engine(sqlite_url(tmp_path / "index.db"))
-    made.create()
-    yield made
-    made.close()
 
 
 def _add(engine: Engine, *events: Event, now: float = 1000.0) -> None:

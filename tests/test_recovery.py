@@ -46,6 +46,12 @@ def test_one_node_a_folder(tmp_path: Path) -> None:
     DataDirLock(tmp_path / "var").release()
 
 
+def test_a_folder_that_can_not_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"data_dir: .*file can't be written"):
+        DataDirLock(tmp_path / "file")
+
+
 def test_a_refused_lock_leaves_no_descriptor(tmp_path: Path) -> None:
     lock = DataDirLock(tmp_path)
     before = len(os.listdir("/proc/self/fd"))

@@ -51,6 +51,14 @@ def test_late_instances_have_the_label_of_their_peer(heard: Heard) -> None:
     assert heard.metric('late_instances_total{calling_ae="other"}') == 2
 
 
+def test_the_log_says_who_called_and_the_metric_which_entry_it_is(heard: Heard) -> None:
+    heard.telemetry.stored("CT7", 0xA700, 5, 0.1, "disk full")
+    heard.telemetry.stored("STRANGER", 0xC000, 5, 0.1, "no SOP Instance UID")
+    assert [line["calling_ae"] for line in heard.lines()] == ["CT7", "STRANGER"]
+    assert heard.metric('stores_total{calling_ae="CT*",status="0xA700"}') == 1
+    assert heard.metric('stores_total{calling_ae="other",status="0xC000"}') == 1
+
+
 def test_what_the_writer_reports(heard: Heard) -> None:
     heard.telemetry.duplicate("same")
     heard.telemetry.quarantined("duplicate", "1.2", "duplicate/0001.dcm", "CT7")

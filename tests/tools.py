@@ -24,9 +24,21 @@ MISSING: dict[str, str | None] = {
     "dcmtk": _missing("dcmtk", "storescu", "dcmsend", "echoscu", "findscu"),
     "orthanc": _missing("orthanc", "Orthanc"),
     "strace": _missing("strace", "strace"),
+    "openssl": _missing("openssl", "openssl"),
     "promtool": _missing("prometheus", "promtool"),
     "kafka": _missing("default-jre-headless maven", "java", "mvn"),
 }
+
+
+def make_certificate(folder: Path) -> tuple[Path, Path]:
+    """A self-signed certificate of 127.0.0.1 and its key, PEM files in ``folder``."""
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    command = (
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost"
+    )
+    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([*command.split(), *names], check=True, capture_output=True)
+    return certificate, key
 
 
 def dcmtk(program: str, *arguments: str | Path, timeout: float = 120) -> subprocess.CompletedProcess[str]:

@@ -35,7 +35,23 @@ class Deadline:
         return DeadlineExceeded(self.timeout, self.seconds)
 
 
-class PlainTransport:
+class _Transport:
+    """How a connection ends, with TLS or without."""
+
+    _socket: socket.socket
+
+    def end_of_output(self) -> None:
+        """Tell the peer that nothing more will be sent. Raises ``PeerGone``."""
+        try:
+            socket.socket.shutdown(self._socket, socket.SHUT_WR)  # the TCP connection's, also under TLS
+        except OSError as error:
+            raise _gone(error) from error
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class PlainTransport(_Transport):
     """A TCP socket whose waits the kernel bounds.
 
     Python's own socket timeouts cost a poll before each call and an ioctl at each change. SO_RCVTIMEO costs
@@ -98,23 +114,11 @@ class PlainTransport:
             raise _gone(error) from error
         return True
 
-    def end_of_output(self) -> None:
-        """Tell the peer that nothing more will be sent. Raises ``PeerGone``."""
-        _shut_down(self._socket, socket.SHUT_WR)
 
-    def interrupt(self) -> None:
-        """End the connection from another thread: whoever waits on it gets ``PeerGone``. Never raises."""
-        try:
-            _shut_down(self._socket, socket.SHUT_RDWR)
-        except PeerGone:
-            return  # it has ended by itself
-
-    def close(self) -> None:
-        self._socket.close()
-
-
-class TlsTransport:
+class TlsTransport(_Transport):
     """A TLS socket; the handshake happens here, inside the association's own thread and deadline."""
+
+    _socket: ssl.SSLSocket
 
     def __init__(self, sock: ssl.SSLSocket, deadline: Deadline) -> None:
         self._socket = sock
@@ -165,29 +169,8 @@ class TlsTransport:
                 raw.detach()
         return True
 
-    def end_of_output(self) -> None:
-        """Tell the peer that nothing more will be sent. Raises ``PeerGone``."""
-        _shut_down(self._socket, socket.SHUT_WR)
-
-    def interrupt(self) -> None:
-        """End the connection from another thread: whoever waits on it gets ``PeerGone``. Never raises."""
-        try:
-            _shut_down(self._socket, socket.SHUT_RDWR)
-        except PeerGone:
-            return  # it has ended by itself
-
-    def close(self) -> None:
-        self._socket.close()
-
 
 Transport = PlainTransport | TlsTransport
-
-
-def _shut_down(sock: socket.socket, how: int) -> None:
-    try:
-        socket.socket.shutdown(sock, how)  # the TCP connection's, also under TLS
-    except OSError as error:
-        raise _gone(error) from error
 
 
 def _gone(error: OSError) -> PeerGone:

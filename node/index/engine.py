@@ -128,8 +128,3 @@ def _kind(error: DBAPIError) -> type[IndexUnavailable]:
     if (getattr(error.orig, "sqlite_errorcode", 0) & 0xFF) in _CORRUPT:
         return IndexCorrupt
     return IndexRefused if isinstance(error, _REFUSED) else IndexUnavailable
-
-
-def sqlite_url(path: Path) -> str:
-    """The URL of an SQLite file."""
-    return f"sqlite:///{path}"

@@ -6,19 +6,14 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
-from node.errors import ConfigError
-
 # org.apache.kafka.common.internals.Topic; a broker's answer to another name does not reach the caller.
 _TOPIC: Final = re.compile(r"[a-zA-Z0-9._-]{1,249}")
-
-_PROTOCOLS: Final = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
-_MECHANISMS: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
-_COMPRESSIONS: Final = ("none", "gzip", "lz4", "zstd")
 
 
 @dataclass(frozen=True, slots=True)
 class KafkaOptions:
-    """[events.kafka], under the names that Kafka clients use; sizes in bytes. Raises ``ConfigError``."""
+    """[events.kafka], under the names that Kafka clients use; sizes in bytes. What is legal is
+    ``settings.Kafka``'s business."""
 
     bootstrap_servers: str = "localhost:9092"
     security_protocol: str = "PLAINTEXT"
@@ -37,24 +32,6 @@ class KafkaOptions:
     # The broker's own message.max.bytes decides: it applies after compression, this one before.
     max_request_size: int = 16 * 1024 * 1024
     request_timeout_seconds: float = 30.0
-
-    def __post_init__(self) -> None:
-        allowed = {
-            "security_protocol": _PROTOCOLS,
-            "sasl_mechanism": _MECHANISMS,
-            "compression": _COMPRESSIONS,
-        }
-        problems = [
-            f"events.kafka.{key}: {getattr(self, key)!r} is none of {', '.join(values)}"
-            for key, values in allowed.items()
-            if getattr(self, key) not in values
-        ]
-        if self.security_protocol.startswith("SASL") and not (self.sasl_username and self.sasl_password):
-            problems.append(
-                "events.kafka.sasl_username, sasl_password: needed with " + self.security_protocol
-            )
-        if problems:
-            raise ConfigError(problems)
 
     @property
     def transactions(self) -> str | None:

@@ -26,9 +26,11 @@ class Seen:
     ended: list[tuple[str, str]] = field(default_factory=list)
     faults: list[BaseException] = field(default_factory=list)
     stores: list[tuple[int, int, str]] = field(default_factory=list)
+    callers: list[str] = field(default_factory=list)  # calling AE title of each store
 
     def stored(self, calling_ae: str, status: int, size: int, seconds: float, why: str) -> None:
         self.stores.append((status, size, why))
+        self.callers.append(calling_ae)
 
     def association_ended(self, calling_ae: str, address: str, result: str, why: str, objects: int) -> None:
         self.ended.append((calling_ae, result))

@@ -42,6 +42,7 @@ def test_serves_and_reports(start: Start) -> None:
         assert peer.send(RELEASE).answer() == "released"
     eventually(lambda: port.seen.ended == [("TESTER", "released")])
     assert port.seen.stores == [(0, 100, "")]
+    assert port.seen.callers == ["TESTER"], "who it was; what metrics call it is theirs to find"
     eventually(lambda: port.listener.associations == 0)
 
 

@@ -103,16 +103,6 @@ def test_peer_resets(pair: tuple[PlainTransport, socket.socket]) -> None:
         receive(transport)
 
 
-def test_interrupt_wakes_the_waiting_thread(pair: tuple[PlainTransport, socket.socket]) -> None:
-    transport, _ = pair
-    timer = threading.Timer(TICK, transport.interrupt)
-    timer.start()
-    with pytest.raises(PeerGone):
-        receive(transport, 20)
-    timer.join()
-    transport.interrupt()  # again, harmless
-
-
 def test_sends_all(pair: tuple[PlainTransport, socket.socket]) -> None:
     transport, peer = pair
     data = bytes(range(256)) * 40_000

@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from node import header
 from node.completion import CompletionRules
 from node.errors import NodeError
-from node.index.engine import Engine, sqlite_url
+from node.index.engine import Engine
 from node.index.intake import Intake, IntakeRules, OnDuplicate
 from node.index.studies import Studies
 from node.index.writer import IndexWriter
@@ -88,7 +88,7 @@ class Arrivals:
         self.time = HandTime()
         self.seen = Seen()
         self.objects = FileObjects(folder / "objects", folder / "incoming", folder / "quarantine", False)
-        self.engine = Engine(sqlite_url(folder / "index.db"), "OFF")
+        self.engine = Engine(f"sqlite:///{folder / 'index.db'}", "OFF")
         self.engine.create()
         self.studies = Studies(self.engine)
         self.rules = IntakeRules(

@@ -64,18 +64,24 @@ def add_study(
                     attributes=orjson.dumps(shared[series_uid]),
                 )
             )
-            for instance_uid, own in instances.items():
-                connection.execute(
-                    sa.insert(schema.instance).values(
-                        study=uid,
-                        series=series_uid,
-                        uid=instance_uid,
-                        header=0,
-                        sop_class=sop_class,
-                        transfer_syntax=EXPLICIT,
-                        size=1,
-                        calling_ae="TEST",
-                        received_at=0.0,
-                        attributes=orjson.dumps(own),
-                    )
-                )
+            add_instances(connection, uid, series_uid, instances, sop_class)
+
+
+def add_instances(
+    connection: sa.Connection, study: str, series: str, instances: Mapping[str, Attributes], sop_class: str
+) -> None:
+    for uid, own in instances.items():
+        connection.execute(
+            sa.insert(schema.instance).values(
+                study=study,
+                series=series,
+                uid=uid,
+                header=0,
+                sop_class=sop_class,
+                transfer_syntax=EXPLICIT,
+                size=1,
+                calling_ae="TEST",
+                received_at=0.0,
+                attributes=orjson.dumps(own),
+            )
+        )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,15 +11,7 @@ import sqlalchemy as sa
 
 from node.errors import IndexCorrupt, IndexRefused, IndexUnavailable
 from node.index import schema
-from node.index.engine import Engine, sqlite_url
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    made = Engine(sqlite_url(tmp_path / "index.db"))
-    made.create()
-    yield made
-    made.close()
+from node.index.engine import Engine
 
 
 def put(connection: sa.Connection, key: str, value: str = "v") -> None:
@@ -40,7 +31,7 @@ def test_wal_and_full_sync(engine: Engine) -> None:
 
 
 def test_without_durability_nothing_is_synced(tmp_path: Path) -> None:
-    engine = Engine(sqlite_url(tmp_path / "index.db"), "OFF")
+    engine = Engine(f"sqlite:///{tmp_path / 'index.db'}", "OFF")
     with engine.read() as connection:
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 0
     engine.close()
@@ -136,7 +127,7 @@ def test_a_lock_is_unavailable_and_passes(engine: Engine, tmp_path: Path) -> Non
 def test_a_damaged_file_says_so_and_can_be_set_aside(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "index.db"
     path.write_bytes(content)
-    engine = Engine(sqlite_url(path))
+    engine = Engine(f"sqlite:///{path}")
     with pytest.raises(IndexCorrupt) as raised:
         engine.create()
     assert "reindex" in raised.value.hint
@@ -148,7 +139,7 @@ def test_a_damaged_file_says_so_and_can_be_set_aside(tmp_path: Path, content: by
 
 
 def test_a_missing_folder_is_unavailable(tmp_path: Path) -> None:
-    engine = Engine(sqlite_url(tmp_path / "nowhere" / "index.db"))
+    engine = Engine(f"sqlite:///{tmp_path / 'nowhere' / 'index.db'}")
     with pytest.raises(IndexUnavailable, match="unable to open"):
         engine.create()
     engine.close()

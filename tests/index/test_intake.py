@@ -143,6 +143,7 @@ def test_other_bytes_are_kept_aside(make_arrivals: Make, on_duplicate: str) -> N
     assert len(arrivals.files("quarantine")) == 1
     assert str(arrivals.files("quarantine")[0]).endswith(row["name"])
     assert arrivals.seen.quarantines == ["duplicate"]
+    assert arrivals.seen.set_aside == [(STUDY, row["name"], "CT9")]
 
 
 def test_other_bytes_replace(make_arrivals: Make) -> None:
@@ -194,6 +195,7 @@ def test_another_patient_quarantines_the_study(arrivals: Arrivals) -> None:
     assert (study["state"], study["deadline"], study["instances"]) == ("quarantined", None, 2)
     (row,) = arrivals.quarantine()
     assert (row["reason"], row["study"], row["name"]) == ("patient-conflict", STUDY, None)
+    assert arrivals.seen.set_aside == [(STUDY, "", row["calling_ae"])]
     assert study["patient_id"] == "PAT-0042", "C-FIND keeps the first"
     arrivals.deliver(ct(3, PatientID="THIRD"))
     assert len(arrivals.quarantine()) == 1, "one entry a study"

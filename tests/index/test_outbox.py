@@ -1,25 +1,14 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from node.errors import IndexUnavailable
-from node.index.engine import Engine, sqlite_url
+from node.index.engine import Engine
 from node.index.outbox import Backlog, Outbox, add
 from node.model import Event
 from tests.publish.events import event
 
 MANY = 1_000_000
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    made = Engine(sqlite_url(tmp_path / "index.db"))
-    made.create()
-    yield made
-    made.close()
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from node.index import schema
 from node.index import search as module
-from node.index.engine import Engine, sqlite_url
+from node.index.engine import Engine
 from node.index.schema import study
 from node.index.search import STUDY_NARROWING, Search
 from node.matching import EMPTY, Criteria
@@ -37,7 +37,7 @@ YAMADA = {
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[Engine]:
-    engine = Engine(sqlite_url(tmp_path / "index.db"), synchronous="OFF")
+    engine = Engine(f"sqlite:///{tmp_path / 'index.db'}", synchronous="OFF")
     engine.create()
     add_study(
         engine,

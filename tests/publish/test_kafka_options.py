@@ -2,24 +2,12 @@ from __future__ import annotations
 
 import pytest
 
-from node.errors import ConfigError
 from node.publish.kafka_options import KafkaOptions, legal_topic
 
 
 def test_secrets_are_not_shown() -> None:
     options = KafkaOptions(sasl_username="u", sasl_password="secret-1", ssl_password="secret-2")
     assert "secret" not in repr(options)
-
-
-def test_every_problem_is_named_with_its_key() -> None:
-    with pytest.raises(ConfigError) as raised:
-        KafkaOptions(security_protocol="SASL_TLS", sasl_mechanism="MD5", compression="rar")
-    assert [line.split(":")[0] for line in raised.value.problems] == [
-        "events.kafka.security_protocol",
-        "events.kafka.sasl_mechanism",
-        "events.kafka.compression",
-        "events.kafka.sasl_username, sasl_password",
-    ]
 
 
 def test_the_transactional_id_is_used_only_for_exactly_once() -> None:

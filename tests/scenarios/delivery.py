@@ -8,12 +8,11 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
 from confluent_kafka import Message
 
-from node.index.engine import Engine, sqlite_url
+from node.index.engine import Engine
 from node.index.outbox import Outbox, add
 from node.model import Event
 from node.outbox import Backoff, Relay
@@ -21,14 +20,6 @@ from node.publish.kafka import KafkaPublisher
 from node.publish.kafka_options import KafkaOptions
 from tests.kafka_broker import KafkaBroker
 from tests.publish.sinks import Counted
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    made = Engine(sqlite_url(tmp_path / "index.db"))
-    made.create()
-    yield made
-    made.close()
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,7 @@ from pydicom.dataset import Dataset
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind  # type: ignore[attr-defined]
 
 from node.errors import IndexUnavailable
-from tests.harness import DEFAULTS, Address, Nodes, eventually
+from tests.harness import DEFAULTS, Address, NodeProcess, Nodes, eventually
 from tests.scenarios.sender import associated, instance, new_uid, send, store
 from tests.studies import made_study
 
@@ -95,6 +95,30 @@ def test_killed_while_objects_come(nodes: Nodes, answers: int, durability: str) 
     assert indexed(node.data_dir) == sent.keys()
 
 
+def killed_while_sent_to(node: NodeProcess, files: list[Path], after: int) -> list[str]:
+    """Sends by storescu and kills the node after so many answers; the files that got success."""
+    sending = subprocess.Popen(
+        ["storescu", "-v", "-aec", node.ae_title, "127.0.0.1", str(node.port), *map(str, files)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert sending.stdout is not None
+    answered: list[str] = []
+    current = ""
+    for line in sending.stdout:
+        if "Sending file: " in line:
+            current = line.split("Sending file: ")[1].strip()
+        elif "Received Store Response (Success)" in line:
+            answered.append(current)
+            if len(answered) == after:
+                node.process.kill()
+    sending.wait(30)
+    sending.stdout.close()
+    node.kill()
+    return answered
+
+
 @pytest.mark.dcmtk
 @pytest.mark.slow
 def test_killed_three_times_while_storescu_sends(nodes: Nodes, tmp_path: Path) -> None:
@@ -104,25 +128,7 @@ def test_killed_three_times_while_storescu_sends(nodes: Nodes, tmp_path: Path) -
     for round_ in range(3):
         node = nodes.start_process(**LONG)
         before = len(node.stored())
-        sending = subprocess.Popen(
-            ["storescu", "-v", "-aec", node.ae_title, "127.0.0.1", str(node.port), *map(str, files)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        assert sending.stdout is not None
-        answered: list[str] = []
-        current = ""
-        for line in sending.stdout:
-            if "Sending file: " in line:
-                current = line.split("Sending file: ")[1].strip()
-            elif "Received Store Response (Success)" in line:
-                answered.append(current)
-                if len(answered) == 10 + 25 * round_:
-                    node.process.kill()
-        sending.wait(30)
-        sending.stdout.close()
-        node.kill()
+        answered = killed_while_sent_to(node, files, 10 + 25 * round_)
         assert len(answered) >= 10 + 25 * round_
 
         node = nodes.start_process(**LONG)

@@ -19,7 +19,6 @@ from tests.publish.events import event
 from tests.scenarios.delivery import (
     assert_once_and_in_order,
     commit,
-    engine,
     ids_of,
     kafka_options,
     nothing_left_behind,
@@ -27,7 +26,7 @@ from tests.scenarios.delivery import (
     topic,
 )
 
-__all__ = ["engine", "nothing_left_behind", "topic"]
+__all__ = ["nothing_left_behind", "topic"]
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 

@@ -17,7 +17,6 @@ from tests.kafka_broker import KafkaBroker
 from tests.publish.events import event, numbered
 from tests.scenarios.delivery import (
     assert_once_and_in_order,
-    engine,
     ids_of,
     kafka_options,
     nothing_left_behind,
@@ -25,7 +24,7 @@ from tests.scenarios.delivery import (
     topic,
 )
 
-__all__ = ["engine", "nothing_left_behind", "topic"]
+__all__ = ["nothing_left_behind", "topic"]
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 

@@ -113,12 +113,17 @@ def test_a_second_node_on_the_same_folder_is_refused(nodes: Nodes) -> None:
     nodes.start()
 
 
-@pytest.mark.parametrize("key", ["dicom__port", "http__port"])
-def test_a_port_that_is_taken_ends_the_start_and_leaves_nothing_running(nodes: Nodes, key: str) -> None:
+@pytest.mark.parametrize(("key", "table"), [("dicom__port", "dicom"), ("http__port", "http")])
+def test_a_port_that_is_taken_ends_the_start_and_leaves_nothing_running(
+    nodes: Nodes, key: str, table: str
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         before = {thread.name for thread in threading.enumerate()}
-        with pytest.raises((ConfigError, OSError)):
-            nodes.start(**{key: str(taken.getsockname()[1])})
+        port = taken.getsockname()[1]
+        with pytest.raises(
+            ConfigError, match=rf"\[{table}\] host, port: 127\.0\.0\.1:{port} can't be listened on"
+        ):
+            nodes.start(**{key: str(port)})
         left = {thread.name for thread in threading.enumerate()} - before
         assert not left & {"index-writer", "completion-clock", "listener", "node"}
     nodes.start()  # the folder was given back

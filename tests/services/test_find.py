@@ -15,7 +15,7 @@ from pynetdicom.dsutils import encode
 
 from node.elements import BY_KEYWORD
 from node.errors import IndexUnavailable
-from node.index.engine import Engine, sqlite_url
+from node.index.engine import Engine
 from node.index.search import COMPUTED, Search
 from node.services import identifier as identifiers
 from node.services.base import Answer, Context
@@ -52,7 +52,7 @@ YARDSTICK = {
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[Engine]:
-    engine = Engine(sqlite_url(tmp_path / "index.db"), synchronous="OFF")
+    engine = Engine(f"sqlite:///{tmp_path / 'index.db'}", synchronous="OFF")
     engine.create()
     yield engine
     engine.close()

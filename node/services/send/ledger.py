@@ -99,6 +99,7 @@ class Ledger:
             if item.skipped:
                 self._skipped[item.skipped] += 1
             else:
+                self._total += 1
                 self._fail(Failure(item.path, item.reason))
 
     def start(self) -> None:

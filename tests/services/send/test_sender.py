@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import socket
 import ssl
@@ -88,6 +87,15 @@ def test_no_more_associations_than_files(tmp_path: Path) -> None:
     with Peer() as peer:
         send([tmp_path], to(peer), SendOptions(associations=8))
     assert len(peer.requests) <= 2
+
+
+def test_files_that_can_not_be_sent_count_into_the_total(tmp_path: Path) -> None:
+    files(tmp_path, 2)
+    seen: list[Progress] = []
+    with Peer() as peer:
+        summary = send([tmp_path, tmp_path / "nowhere"], to(peer), QUICK, seen.append)
+    assert (summary.total, summary.stored, summary.failed) == (3, 2, 1)
+    assert (seen[-1].done, seen[-1].total) == (3, 3)
 
 
 def test_statuses_are_counted_and_failures_named(tmp_path: Path) -> None:
@@ -303,17 +311,13 @@ def test_tls_against_a_peer_without_it(tmp_path: Path) -> None:
     assert "TLS handshake" in summary.failures[0].reason
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the openssl command to make a certificate")
-def test_tls(tmp_path: Path) -> None:
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=peer"
-    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
-    subprocess.run([*command.split(), *names], check=True, capture_output=True)
+@pytest.mark.openssl
+def test_tls(tmp_path: Path, certificate: tuple[Path, Path]) -> None:
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(certificate, key)
+    server.load_cert_chain(*certificate)
     (tmp_path / "study").mkdir()
     sent = files(tmp_path / "study", 3)
-    trusting = SendOptions(tls=ssl.create_default_context(cafile=str(certificate)), timeout=5)
+    trusting = SendOptions(tls=ssl.create_default_context(cafile=str(certificate[0])), timeout=5)
     with Peer(tls=server) as peer:
         assert send([tmp_path / "study"], to(peer), trusting).stored == 3
     assert as_stored(peer) == sent
