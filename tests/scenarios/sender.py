@@ -55,11 +55,14 @@ def associated(
     ae.add_requested_context(sop_class, [SYNTAX])
     association = ae.associate("127.0.0.1", node.port, ae_title=called_ae or node.ae_title)
     assert association.is_established
+    connection = association.dul.socket.socket
     try:
         yield association
     finally:
         if association.is_established:
             association.release()
+        association.dul.join(10)
+        connection.close()  # pynetdicom leaves it open when the peer was killed
 
 
 def store(association: Association, *datasets: Dataset) -> list[int]:
