@@ -53,7 +53,7 @@ COUNTERS: Final[dict[str, Row]] = {
     "data_quality_total": Row("Values that a resource could not use as sent, by rule.", ("rule",)),
 }
 HISTOGRAMS: Final[dict[str, Row]] = {
-    "store_seconds": Row("C-STORE: request read to answer sent.", buckets=_STORE),
+    "store_seconds": Row("C-STORE: whole request read to answer sent.", buckets=_STORE),
     "study_quiet_seconds": Row("Last instance of a study to its event written.", buckets=_QUIET),
     "publish_lag_seconds": Row("Event written to event delivered.", buckets=_LAG),
 }

@@ -94,7 +94,7 @@ class Receiver:
         self._operation: Operation | None = None
         self._backlog: deque[Event] = deque()
         self._pdu_number, self._pdu_began = 0, accepted_at
-        self._command_began = accepted_at
+        self._whole_at = accepted_at  # when the last byte of the current request was there
         self._objects = 0
         self._received = 0  # bytes of the current data set
 
@@ -188,7 +188,6 @@ class Receiver:
         return None
 
     def _begin(self, event: CommandReceived) -> None:
-        self._command_began = time.monotonic()
         self._received = 0
         command = event.command
         if command.field == dimse.C_CANCEL_RQ:
@@ -222,6 +221,7 @@ class Receiver:
 
     def _finish(self) -> None:
         """The request is whole: carry it out and send its answers."""
+        self._whole_at = time.monotonic()
         assert self._operation is not None
         assert self._command is not None
         operation, request = self._operation, self._command
@@ -243,7 +243,7 @@ class Receiver:
 
     def _count(self, answer: Answer) -> None:
         self._objects += answer.status == dimse.SUCCESS
-        seconds = time.monotonic() - self._command_began
+        seconds = time.monotonic() - self._whole_at
         why = answer.why or answer.comment or ""
         self._observer.stored(self.calling_ae, answer.status, self._received, seconds, why)
 
