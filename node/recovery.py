@@ -39,7 +39,8 @@ class DataDirLock:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(self._fd)
-            raise ConfigError([f"data_dir: {data_dir} is in use by another running node"]) from None
+            what = f"data_dir: {data_dir} is in use by another running node"
+            raise ConfigError([f"{what}: stop it first, or give this one a folder of its own"]) from None
 
     def release(self) -> None:
         os.close(self._fd)

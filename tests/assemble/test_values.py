@@ -132,8 +132,10 @@ def test_unsigned_integers(raw: str, expected: int | None) -> None:
 
 @given(st.text(), st.text(), st.text(), st.text())
 def test_no_text_is_an_error(date: str, time: str, datetime: str, offset: str) -> None:
-    values.moment_key(Moment(date, time, datetime, offset))
-    values.parse_unsigned(time)
+    key = values.moment_key(Moment(date, time, datetime, offset))
+    assert key is None or key <= key  # comparable, whatever was in it
+    number = values.parse_unsigned(time)
+    assert number is None or 0 <= number < 2**31
 
 
 def test_uids_sort_by_number_and_then_by_text() -> None:

@@ -33,12 +33,7 @@ NAMED = FhirOptions(
     wado_rs_base="https://pacs.example.org/dicomweb",
 )
 
-pytestmark = [
-    pytest.mark.shared,
-    pytest.mark.skipif(
-        not (CORPUS / "oracle.jsonl").exists(), reason="the shared objects are not beside the checkout"
-    ),
-]
+pytestmark = pytest.mark.shared
 
 
 class Object(NamedTuple):

@@ -185,3 +185,29 @@ def test_a_folder_that_can_not_be_made_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(PublishUnavailable, match="file/events"):
         _with(tmp_path / "file" / "events.ndjson")
+
+
+def test_synced_before_it_counts_as_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Opening syncs what a killed process may have left, and the folder; an event is out after its own sync."""
+    calls: list[tuple[str, str]] = []
+
+    def told(name: str) -> Callable[..., object]:
+        real = getattr(os, name)
+
+        def call(file: int, *rest: object) -> object:
+            calls.append((name, Path(os.readlink(f"/proc/self/fd/{file}")).name))
+            return real(file, *rest)
+
+        return call
+
+    for name in ("write", "fsync", "fdatasync"):
+        monkeypatch.setattr(os, name, told(name))
+    path = tmp_path / "log" / "events.ndjson"
+
+    async def publish(publisher: NdjsonPublisher) -> list[tuple[str, str]]:
+        await publisher.publish([event("1.2")])
+        return [call for call in calls if call[1] in ("log", "events.ndjson")]
+
+    (seen,) = _with(path, publish)
+    opened = [("fsync", "events.ndjson"), ("fsync", "log")]
+    assert seen == [*opened, ("write", "events.ndjson"), ("fdatasync", "events.ndjson")]

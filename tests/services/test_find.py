@@ -312,7 +312,6 @@ def test_several_callers_at_once(filled: Engine) -> None:
 
 
 @pytest.mark.shared
-@pytest.mark.skipif(not CORPUS.exists(), reason="the shared test objects are not beside the checkout")
 def test_a_real_odd_identifier(filled: Engine) -> None:
     """A viewer's: IMAGE level without unique keys, private elements, empty items in sequences."""
     add_study(
