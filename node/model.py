@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from node.documents import Document
+from node.terms import NO_ISSUER, NO_ZONE, Code, Identifier, Issuer, Moment, Person, Zone
+
 # Decoded attributes of a header: DICOM keyword -> values as they stood in the data set, each a string
 # (trimmed of padding, split at backslashes where the VR allows several), a number (binary VRs only), or for
 # a sequence the attributes of each item. An element that is present but empty has an empty list.
@@ -127,59 +130,6 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
-class Code:
-    """A coded entry (PS3.3 8.8): Code Value, or Long Code Value, or URN Code Value (``scheme`` is then URN).
-
-    ``scheme_uid`` is what the object's Coding Scheme Identification Sequence gives for the designator.
-    """
-
-    value: str = ""
-    scheme: str = ""
-    version: str = ""
-    meaning: str = ""
-    scheme_uid: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Issuer:
-    """Who gave out an identifier: a local name, a universal entity id with its type (PS3.3 10.14), or both."""
-
-    local: str = ""
-    universal: str = ""
-    universal_type: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Identifier:
-    """An identifier as sent, with its issuer."""
-
-    value: str
-    issuer: Issuer = Issuer()
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """Date and time of one instance, never mixed from two: DA and TM, or one DT in ``datetime``.
-
-    ``offset`` is (0008,0201) of the same instance, ``timezone`` the IANA name configured for its sender.
-    """
-
-    date: str = ""
-    time: str = ""
-    datetime: str = ""
-    offset: str = ""
-    timezone: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Person:
-    """A person by PN as sent and by Person Identification Code Sequence (0040,1101), either may be empty."""
-
-    name: str = ""
-    codes: tuple[Code, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class Organization:
     """An institution or department: its name, its codes, its address."""
 
@@ -193,7 +143,7 @@ class Patient:
     """Patient identification and demographics; ``other_ids`` are (0010,1002)."""
 
     id: str = ""
-    issuer: Issuer = Issuer()
+    issuer: Issuer = NO_ISSUER
     other_ids: tuple[Identifier, ...] = ()
     name: str = ""
     birth_date: str = ""
@@ -254,7 +204,8 @@ class Labels:
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One instance; ``number`` and ``frames`` are IS, ``rows`` is 0 for what is no image."""
+    """One instance; ``number`` and ``frames`` are IS, ``rows`` is 0 for what is no image, ``zone`` places times
+    that are read from its file later."""
 
     uid: str
     sop_class: str
@@ -266,6 +217,7 @@ class Instance:
     image_type: tuple[str, ...] = ()
     laterality: str = ""
     labels: Labels | None = None
+    zone: Zone = NO_ZONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +226,8 @@ class Series:
 
     ``representative`` is the UID of the image instance that single values of a series are taken from (empty
     without images); ``patient_size`` (m) and ``patient_weight`` (kg) are DS of its header. ``lateralities``
-    are the distinct values present.
+    are the distinct values present. ``settings`` are the imaging settings of the representative's stored file
+    (DICOM keyword -> values as sent), None while nobody has read them.
     """
 
     uid: str
@@ -302,6 +255,7 @@ class Series:
     patient_weight: str
     representative: str
     instances: tuple[Instance, ...]
+    settings: Mapping[str, Sequence[str]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,7 +278,8 @@ class Study:
     ``procedure``, ``procedure_id``, ``requested_codes``, ``reasons`` and ``reason_codes`` are the request's
     attributes at the root of the data sets. ``accessions`` has the most frequent first. ``identities`` are the
     distinct patients found: more than one means that the study must not be published as one patient's.
-    ``findings`` are the disagreements settled.
+    ``findings`` are the disagreements settled. ``documents`` are what its documents contain, in the order of
+    their series and instances, as far as somebody asked for them.
     """
 
     uid: str
@@ -351,6 +306,7 @@ class Study:
     series: tuple[Series, ...]
     identities: tuple[Identifier, ...]
     findings: tuple[Finding, ...]
+    documents: tuple[Document, ...] = ()
 
     @property
     def instance_count(self) -> int:

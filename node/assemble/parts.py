@@ -3,20 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
-from node.model import (
-    Attributes,
-    Code,
-    Device,
-    Identifier,
-    Issuer,
-    Labels,
-    Moment,
-    Organization,
-    Person,
-    Request,
-)
+from node.model import Attributes, Device, Labels, Organization, Request
+from node.terms import Code, Identifier, Issuer, Moment, Person, Zone
 
 _T = TypeVar("_T")
 
@@ -102,13 +92,6 @@ def other_ids(attributes: Attributes) -> tuple[Identifier, ...]:
     items = (patient_identifier(item) for item in sequence(attributes, "OtherPatientIDsSequence"))
     found = tuple(entry for entry in items if entry)
     return found or tuple(Identifier(value) for value in texts(attributes, "OtherPatientIDs") if value)
-
-
-class Zone(NamedTuple):
-    """What places a header's times: (0008,0201) and its sender's configured time zone, empty when unknown."""
-
-    offset: str
-    timezone: str
 
 
 def zone(attributes: Attributes) -> Zone:

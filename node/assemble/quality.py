@@ -14,7 +14,8 @@ from node.assemble.values import (
     parse_unsigned,
     resolve,
 )
-from node.model import Finding, Moment, Study
+from node.model import Finding, Study
+from node.terms import Moment
 
 _Hit = tuple[str, str, int]  # DICOM keyword, UID, instances
 

@@ -18,20 +18,16 @@ from node.assemble.values import earliest, moment_key, parse_integer, uid_key
 from node.model import (
     Attributes,
     BodyPart,
-    Code,
     Finding,
     HeaderSet,
-    Identifier,
     Instance,
     InstanceRow,
-    Issuer,
-    Moment,
     Organization,
     Patient,
-    Person,
     Series,
     Study,
 )
+from node.terms import Code, Identifier, Issuer, Moment, Person, Zone
 
 T = TypeVar("T", bound=Hashable)
 
@@ -39,7 +35,7 @@ _NOBODY: Final = Person()
 _NOWHERE: Final = Organization()
 
 
-_Header = tuple[Attributes, parts.Schemes, parts.Zone]
+_Header = tuple[Attributes, parts.Schemes, Zone]
 
 
 class _Set(NamedTuple):
@@ -47,7 +43,7 @@ class _Set(NamedTuple):
 
     attributes: Attributes
     known: parts.Schemes
-    zone: parts.Zone
+    zone: Zone
     instances: int
 
 
@@ -218,6 +214,7 @@ def _instance(row: InstanceRow, of: _Set) -> Instance:
         image_type=parts.texts(own, "ImageType"),
         laterality=text(own, "ImageLaterality") or text(own, "FrameLaterality"),
         labels=parts.labels(own, of.known),
+        zone=of.zone,
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from node.model import Moment
+from node.terms import Moment
 
 INT32_MAX: Final = 2_147_483_647
 

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 from node.assemble.values import Time, parse_unsigned, resolve
 from node.fhir.options import FhirOptions
-from node.model import Identifier, Issuer, Moment, Person
+from node.terms import Identifier, Issuer, Moment, Person
 
 Json = dict[str, Any]
 

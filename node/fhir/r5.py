@@ -29,7 +29,8 @@ from node.fhir.datatypes import (
 )
 from node.fhir.options import FhirOptions
 from node.fhir.sopclasses import Kind, kind
-from node.model import Code, Device, Identifier, Instance, Labels, Moment, Organization, Person, Series, Study
+from node.model import Device, Instance, Labels, Organization, Series, Study
+from node.terms import Code, Identifier, Moment, Person
 
 TARGET: Final = "r5"
 _ENDPOINT: Final = "wado-rs"

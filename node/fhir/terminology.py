@@ -19,7 +19,8 @@ from node.fhir.modalities import DISPLAYS
 from node.fhir.options import FhirOptions
 from node.fhir.schemes import SYSTEMS
 from node.fhir.sopclasses import MODALITIES
-from node.model import BodyPart, Code, Series
+from node.model import BodyPart, Series
+from node.terms import Code
 
 try:
     # PS3.16's table of retired SNOMED-RT codes, in a private module of pydicom: without it they stay as sent.

@@ -9,7 +9,8 @@ from pydicom.sequence import Sequence
 
 from node import assemble, extract
 from node.assemble import quality
-from node.model import Finding, HeaderSet, Identifier, InstanceRow, Issuer, Moment, Study
+from node.model import Finding, HeaderSet, InstanceRow, Study
+from node.terms import Identifier, Issuer, Moment
 from tests.studies import CT, ENCODINGS, EXPLICIT, STUDY, assembled, coded, ct, item, rows, rtstruct, scanned
 
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from node.assemble import values
 from node.assemble.values import Date, DateTime, Time
-from node.model import Moment
+from node.terms import Moment
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from node.fhir import datatypes
 from node.fhir.options import FhirOptions
-from node.model import Identifier, Issuer, Moment
+from node.terms import Identifier, Issuer, Moment
 
 # https://hl7.org/fhir/R5/datatypes.html
 DATETIME = re.compile(

@@ -13,7 +13,8 @@ from node.fhir.modalities import DISPLAYS
 from node.fhir.options import FhirOptions
 from node.fhir.schemes import SYSTEMS
 from node.fhir.sopclasses import MODALITIES, kind
-from node.model import BodyPart, Code, Series
+from node.model import BodyPart, Series
+from node.terms import Code
 from tests.studies import CT, RTSTRUCT, assembled, ct
 
 OPTIONS = FhirOptions()
