@@ -7,11 +7,11 @@ import json
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Any, Final, Self, get_args
 
-from pydantic import BaseModel, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, PydanticCustomError
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -22,6 +22,8 @@ from pydantic_settings import (
 
 from node import settings
 from node.errors import ConfigError
+from node.fhir.targets import PROFILES
+from node.legal import Seconds
 
 PREFIX: Final = "NODE_"
 # Node.js has the same prefix (its manual, "Environment variables"; and what its images and tools set): machines
@@ -45,13 +47,15 @@ class Config(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     data_dir: Path = Path("var")
-    shutdown_seconds: settings.Seconds = 20
+    shutdown_seconds: Seconds = 20
     dicom: settings.Dicom = settings.Dicom()
     peers: tuple[settings.PeerTable, ...] = ()
     objects: settings.Objects = settings.Objects()
     index: settings.Index = settings.Index()
     completion: settings.Completion = settings.Completion()
-    outputs: tuple[settings.Output, ...] = (settings.Output(name="r5", profile="r5", topic="imaging-study"),)
+    outputs: tuple[settings.Output, ...] = (
+        settings.Output(name="r5", profile="r5", topic="imaging-study"),
+    )
     events: settings.Events = settings.Events()
     fhir: settings.Fhir = settings.Fhir()
     http: settings.Http = settings.Http()
@@ -79,6 +83,20 @@ class Config(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """``Config(...)`` by itself looks at nothing outside; ``load`` names its sources."""
         return (init_settings,)
+
+    @model_validator(mode="after")
+    def _outputs_have_what_they_need(self) -> Self:
+        options = self.fhir.options()
+        missing = {
+            key: f"{message} (output {output.name!r}, profile {output.profile})"
+            for output in self.outputs
+            for key, message in PROFILES[output.profile].missing(options)
+        }
+        if missing:
+            raise PydanticCustomError(
+                "between_keys", "keys are missing", {"problems": tuple(missing.items())}
+            )
+        return self
 
     @property
     def objects_path(self) -> Path:
@@ -229,7 +247,7 @@ class _Report:
         where: Location = fault["loc"]
         if fault["type"] == "between_keys":
             for key, message in fault["ctx"]["problems"]:
-                yield self._line((*where, key), message)
+                yield self._line((*where, *key.split(".")), message)
             return
         yield self._line(where, self._message(fault))
 

@@ -9,7 +9,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
+from urllib.parse import quote
 
 import orjson
 
@@ -53,6 +54,17 @@ class Completion:
     senders: Sequence[str]
 
 
+class Item(NamedTuple):
+    """What of a study a resource is about: the SOP Instance UID of a document, and a place in it that has no
+    slash. Both are empty for the study as a whole."""
+
+    source: str = ""
+    place: str = ""
+
+
+WHOLE_STUDY: Final = Item()
+
+
 @dataclass(frozen=True, slots=True)
 class Wrapped:
     """The event, and the full resource where the event carries it without its instance lists."""
@@ -65,26 +77,26 @@ def wrap(
     output: Output,
     completion: Completion,
     resource: Mapping[str, Any],
+    item: Item = WHOLE_STUDY,
     *,
     ae_title: str,
     max_event_bytes: int,
     dataref: str,
 ) -> Wrapped:
-    """The event of one study version for one output.
+    """The event of one study version for one output; ``item`` is what of the study ``resource`` is about.
 
-    ``dataref`` is the URL of the full resource, in which ``{study}``, ``{output}``, ``{profile}`` and
-    ``{version}`` stand for this event's. A resource of more than ``max_event_bytes`` bytes goes without
-    ``series.instance``; it is not made smaller than that, so a sink may still refuse it.
+    ``dataref`` is the URL of the full resource, in which ``{id}`` stands for this event's, percent-encoded. A
+    resource of more than ``max_event_bytes`` bytes goes without its instances (those of the series of an
+    ImagingStudy, or those of an ImagingSelection); it is not made smaller than that, so a sink may still
+    refuse it.
     """
     data = orjson.dumps(resource)
-    attributes = _attributes(output, completion, ae_title)
+    attributes = _attributes(output, completion, item, ae_title)
     full = None
     if len(data) > max_event_bytes and has_instances(resource):
         full = data
         data = orjson.dumps(without_instances(resource))
-        attributes["dataref"] = dataref.format(
-            study=completion.study, output=output.name, profile=output.profile, version=completion.version
-        )
+        attributes["dataref"] = dataref.format(id=quote(str(attributes["id"])))
         attributes["datasha256"] = sha256(full).hexdigest()
     event = Event(
         id=str(attributes["id"]),
@@ -97,16 +109,16 @@ def wrap(
     return Wrapped(event, full)
 
 
-def event_id(output: str, study: str, version: int) -> str:
-    """The id of a study's event: the same on every redelivery."""
-    return f"{output}/{study}/{version}"
+def event_id(output: str, study: str, version: int, item: Item = WHOLE_STUDY) -> str:
+    """The id of a study's event, or of a selection's: the same on every redelivery."""
+    return "/".join((output, *item, str(version)) if item.source else (output, study, str(version)))
 
 
-def _attributes(output: Output, completion: Completion, ae_title: str) -> dict[str, str | int]:
+def _attributes(output: Output, completion: Completion, item: Item, ae_title: str) -> dict[str, str | int]:
     change = "completed" if completion.version == 1 else "amended"
     return {
         "specversion": SPECVERSION,
-        "id": event_id(output.name, completion.study, completion.version),
+        "id": event_id(output.name, completion.study, completion.version, item),
         "source": f"urn:dicom-fhir-node:{ae_title}",
         "type": f"org.dicom-fhir-node.{output.kind}.{change}.v1",
         "subject": completion.study,
@@ -123,13 +135,15 @@ def _attributes(output: Output, completion: Completion, ae_title: str) -> dict[s
 
 
 def has_instances(resource: Mapping[str, Any]) -> bool:
-    """Whether any series lists its instances."""
-    return any("instance" in series for series in resource.get("series", ()))
+    """Whether the resource, or any series of it, lists its instances."""
+    return "instance" in resource or any("instance" in series for series in resource.get("series", ()))
 
 
 def without_instances(resource: Mapping[str, Any]) -> dict[str, Any]:
-    """The resource without its ``series.instance`` lists, nothing else changed."""
-    series = [
-        {name: member for name, member in one.items() if name != "instance"} for one in resource["series"]
-    ]
-    return {name: series if name == "series" else member for name, member in resource.items()}
+    """The resource without its instances and those of its series, nothing else changed."""
+    found = {name: member for name, member in resource.items() if name != "instance"}
+    if "series" in found:
+        found["series"] = [
+            {name: member for name, member in one.items() if name != "instance"} for one in found["series"]
+        ]
+    return found

@@ -154,6 +154,12 @@ class StudyNotFound(NodeError):
     hint = "`dicom-fhir-node studies` lists what is here."
 
 
+class EventNotFound(NodeError):
+    """No event has this id."""
+
+    hint = "`dicom-fhir-node events` lists what was published; an id has slashes and goes in as it is."
+
+
 class StudyConflict(NodeError):
     """The command does not apply to the study's present state."""
 

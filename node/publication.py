@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import orjson
 
 from node import assemble, envelope
-from node.envelope import Completion, Output, Wrapped
-from node.errors import ResourceInvalid, StudyNotFound
+from node.envelope import WHOLE_STUDY, Completion, Item, Output, Wrapped
+from node.errors import ResourceInvalid, StorageError, StudyNotFound
 from node.fhir.options import FhirOptions
-from node.fhir.targets import PROFILES
+from node.fhir.targets import PROFILES, Need, Profile
 from node.index.intake import PATIENT_CONFLICT
 from node.index.studies import Publication, Studies, StudyRows
 from node.model import Event, Finding, Reason, Study
@@ -42,13 +42,23 @@ class PublicationObserver(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PublicationOptions:
-    """``outputs`` as configured; ``dataref`` gives the URL template of full resources (envelope.wrap)."""
+    """``outputs`` in the order of their events; ``dataref`` gives the URL template of full resources
+    (envelope.wrap); ``contents`` completes a study by what has to be read from its stored files."""
 
     outputs: Sequence[Output]
     fhir: FhirOptions
     ae_title: str
     max_event_bytes: int
     dataref: Callable[[], str]
+    contents: Callable[[Study, frozenset[Need]], Study]
+
+
+class _Made(NamedTuple):
+    """One resource on its way into an event; ``fault`` is why it can't be published."""
+
+    resource: Mapping[str, Any]
+    item: Item
+    fault: str | None
 
 
 class StudyPublisher:
@@ -67,6 +77,8 @@ class StudyPublisher:
         self._clock = clock
         self._observer = observer
         self._wake_relay = wake_relay
+        needs = (PROFILES[output.profile].needs for output in options.outputs)
+        self._needs: frozenset[Need] = frozenset().union(*needs)
 
     def publish(self, uid: str, reason: Reason, revision: int | None = None) -> bool:
         """Make the next version's events; False when the study is not (or no longer) to be published.
@@ -83,12 +95,21 @@ class StudyPublisher:
         return self._publish(rows, reason)
 
     def resource(self, uid: str, profile: str) -> bytes:
-        """The study as it stands, as one output's profile has it. Raises ``StudyNotFound``."""
+        """The study as it stands, as one output's profile has it; a Bundle where that is several resources.
+
+        Raises ``StudyNotFound``, ``ResourceInvalid``, ``StorageError``.
+        """
         rows = self._studies.load(uid)
         if not rows.instances:
             raise StudyNotFound(f"study {uid} has no instances")
         study = assemble.study(uid, rows.headers, rows.instances)
-        return orjson.dumps(PROFILES[profile].build(study, self._options.fhir))
+        target = PROFILES[profile]
+        study = self._options.contents(study, target.needs)
+        found = [one.resource for one in target.build(study, self._options.fhir)]
+        if target.kind == "imagingstudy":
+            return orjson.dumps(found[0])
+        entries = {"entry": [{"resource": resource} for resource in found]} if found else {}
+        return orjson.dumps({"resourceType": "Bundle", "type": "collection", **entries})
 
     def _publish(self, rows: StudyRows, reason: Reason) -> bool:
         state, wall = rows.state, self._clock.wall()
@@ -121,7 +142,10 @@ class StudyPublisher:
     def _assembled(self, rows: StudyRows) -> Study | None:
         """The model; None when a fault of ours keeps it from being made: the events are parked then."""
         try:
-            return assemble.study(rows.state.uid, rows.headers, rows.instances)
+            study = assemble.study(rows.state.uid, rows.headers, rows.instances)
+            return self._options.contents(study, self._needs)
+        except StorageError:
+            raise  # the disk may answer again: the clock tries it later
         except Exception as error:  # noqa: BLE001  no study's data may stop the clock
             self._observer.build_failed(rows.state.uid, error)
             return None
@@ -141,45 +165,84 @@ class StudyPublisher:
         parked: dict[str, str] = {}
         full: dict[str, bytes] = {}
         for output in self._options.outputs:
-            resource, fault = self._resource(study, output)
-            try:
-                wrapped = self._wrapped(output, completion, resource)
-            except Exception as error:  # noqa: BLE001  what can't be written as JSON is parked, not tried for ever
-                self._observer.build_failed(completion.study, error)
-                fault = fault or f"{type(error).__name__} while writing it as JSON: see the log"
-                wrapped = self._wrapped(output, completion, {})
-            events.append(wrapped.event)
-            if fault is not None:
-                parked[wrapped.event.id] = fault
-            if wrapped.full is not None:
-                full[output.name] = wrapped.full
+            for made in self._distinct(output, completion, list(self._resources(study, output))):
+                wrapped, fault = self._wrapped(output, completion, made)
+                events.append(wrapped.event)
+                if fault is not None:
+                    parked[wrapped.event.id] = fault
+                if wrapped.full is not None:
+                    full[wrapped.event.id] = wrapped.full
         return Publication(events, parked, full)
 
-    def _wrapped(self, output: Output, completion: Completion, resource: Mapping[str, Any]) -> Wrapped:
-        return envelope.wrap(
-            output,
-            completion,
-            resource,
-            ae_title=self._options.ae_title,
-            max_event_bytes=self._options.max_event_bytes,
-            dataref=self._options.dataref(),
-        )
+    def _distinct(self, output: Output, completion: Completion, made: list[_Made]) -> Iterator[_Made]:
+        """The same with an event id each that no other event has.
 
-    def _resource(self, study: Study | None, output: Output) -> tuple[Mapping[str, Any], str | None]:
-        """The resource, and why it can't be published if so."""
-        if study is None:
-            return {}, "the study can't be assembled: see the log"
-        profile = PROFILES[output.profile]
-        resource: Mapping[str, Any] = {}
+        Selections are named after their document, and one SOP Instance UID may be seen in two studies: then
+        the second study's selections carry its UID in their place.
+        """
+
+        def of(item: Item) -> str:
+            return envelope.event_id(output.name, completion.study, completion.version, item)
+
+        named = [of(one.item) for one in made if one.item.source]
+        seen = self._studies.taken(named, completion.study) if named else set()
+        for one in made:
+            item = one.item
+            while item.source and of(item) in seen:
+                item = item._replace(place=f"{item.place}@{completion.study}")
+            seen.add(of(item))
+            yield one._replace(item=item)
+
+    def _wrapped(self, output: Output, completion: Completion, made: _Made) -> tuple[Wrapped, str | None]:
+        """The event, and why it can't be published if so."""
+
+        def wrap(resource: Mapping[str, Any]) -> Wrapped:
+            return envelope.wrap(
+                output,
+                completion,
+                resource,
+                made.item,
+                ae_title=self._options.ae_title,
+                max_event_bytes=self._options.max_event_bytes,
+                dataref=self._options.dataref(),
+            )
+
         try:
-            resource = profile.build(study, self._options.fhir)
-            profile.check(resource)
+            return wrap(made.resource), made.fault
+        except Exception as error:  # noqa: BLE001  what can't be written as JSON is parked, not tried for ever
+            self._observer.build_failed(completion.study, error)
+            return wrap({}), made.fault or f"{type(error).__name__} while writing it as JSON: see the log"
+
+    def _resources(self, study: Study | None, output: Output) -> Iterator[_Made]:
+        """What the study becomes in this output, each with the reason if it can't be published.
+
+        Where nothing can be built an empty resource is parked: a version is not published without a trace.
+        """
+        if study is None:
+            yield _Made({}, WHOLE_STUDY, "the study can't be assembled: see the log")
+            return
+        profile = PROFILES[output.profile]
+        try:
+            built = profile.build(study, self._options.fhir)
         except ResourceInvalid as error:
-            return resource, str(error)
+            yield _Made({}, WHOLE_STUDY, str(error))
+            return
         except Exception as error:  # noqa: BLE001  a fault in one target must not hold back the others
             self._observer.build_failed(study.uid, error)
-            return resource, f"{type(error).__name__} while building it: see the log"
-        return resource, None
+            yield _Made({}, WHOLE_STUDY, f"{type(error).__name__} while building it: see the log")
+            return
+        for one in built:
+            yield _Made(one.resource, Item(one.source, one.item), self._fault(study, profile, one.resource))
+
+    def _fault(self, study: Study, profile: Profile, resource: Mapping[str, Any]) -> str | None:
+        try:
+            profile.check(resource)
+        except ResourceInvalid as error:
+            return str(error)
+        except Exception as error:  # noqa: BLE001  a fault in a check must not hold back the others
+            self._observer.build_failed(study.uid, error)
+            return f"{type(error).__name__} while checking it: see the log"
+        return None
 
     def _report(
         self, study: Study | None, completion: Completion, publication: Publication, quiet: float

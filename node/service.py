@@ -72,10 +72,11 @@ class Node:
             self.studies,
             PublicationOptions(
                 outputs=wiring.outputs(config),
-                fhir=wiring.fhir_options(config),
+                fhir=config.fhir.options(),
                 ae_title=config.dicom.ae_title,
                 max_event_bytes=config.events.max_event_bytes,
                 dataref=self._dataref,
+                contents=lambda study, _needs: study,
             ),
             self._time,
             self._telemetry,
@@ -89,6 +90,7 @@ class Node:
             config.completion.max_seconds,
             self._time,
             self._telemetry,
+            slow=lambda uid: False,
         )
         self._http_address = (config.http.host, config.http.port)
         self._watch()
@@ -182,10 +184,7 @@ class Node:
         host, port = self._http_address
         if host in ("0.0.0.0", "::"):
             host = socket.gethostname()  # every address is none that a consumer could ask
-        return (
-            f"http://{_address(host, port)}"
-            "/api/studies/{study}/imagingstudy?profile={profile}&version={version}"
-        )
+        return f"http://{_address(host, port)}/api/events/{{id}}/data"
 
     def _watch(self) -> None:
         gauges: dict[str, Callable[[], float]] = {

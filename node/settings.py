@@ -6,163 +6,34 @@ Names and defaults are a contract with users: add, don't rename. ``conf/node.tom
 from __future__ import annotations
 
 import ipaddress
-import re
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
-from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 from pydantic_core import PydanticCustomError
 
-from node.fhir.targets import PROFILES
-
-LATER_PROFILES: Final = ("imr", "osiris", "dstu1", "imagingselection")
-
-# Defined terms of Specific Character Set, PS3.3 C.12.1.1.2
-CHARACTER_SETS: Final = frozenset(
-    {f"ISO_IR {n}" for n in (13, 100, 101, 109, 110, 126, 127, 138, 144, 148, 166, 192, 203)}
-    | {
-        f"ISO 2022 IR {n}"
-        for n in (6, 13, 58, 87, 100, 101, 109, 110, 126, 127, 138, 144, 148, 149, 159, 166, 203)
-    }
-    | {"ISO_IR 6", "GB18030", "GBK"}
+from node import legal
+from node.fhir.options import CONTENT_LISTS, FhirOptions
+from node.legal import (
+    Bytes,
+    CharacterSet,
+    Count,
+    ExistingFile,
+    Name,
+    Network,
+    Port,
+    RequiredFile,
+    Seconds,
+    ServiceName,
+    System,
+    TimeZone,
+    Title,
+    TitlePattern,
+    Topic,
+    WebRoot,
 )
 
-
-def _not_a_truth_value(value: Any) -> Any:
-    """Python counts True as 1; whoever writes ``port = true`` did not mean port 1."""
-    if isinstance(value, bool):
-        raise ValueError("is a number, not true or false")
-    return value
-
-
-def _text(legal: Callable[[str], bool], what: str) -> AfterValidator:
-    def check(value: str) -> str:
-        if not legal(value):
-            raise ValueError(f"{value!r} is not {what}")
-        return value
-
-    return AfterValidator(check)
-
-
-def _is_ae_title(value: str) -> bool:
-    # PS3.5 6.2, VR AE: default repertoire without control characters and backslash, not only spaces
-    return bool(value.strip(" ")) and re.fullmatch(r"[ -\[\]-~]{1,16}", value) is not None
-
-
-def _is_ae_pattern(value: str) -> bool:
-    return bool(value.strip(" ")) and re.fullmatch(r"[ -\[\]-~]{1,64}", value) is not None
-
-
-def _is_time_zone(value: str) -> bool:
-    if not value:
-        return True
-    try:
-        ZoneInfo(value)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        return False
-    return True
-
-
-def _is_character_set(value: str) -> bool:
-    return not value or all(term.strip() in CHARACTER_SETS or not term for term in value.split("\\"))
-
-
-def _is_web_root(value: str) -> bool:
-    parts = urlsplit(value)
-    return not value or (parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.query)
-
-
-def _is_system(value: str) -> bool:
-    # FHIR R5 Identifier.system and Coding.system: an absolute URI (RFC 3986: a scheme, then no white space)
-    return not value or re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s]+", value) is not None
-
-
-def _network(value: str) -> str:
-    if not value:
-        return value
-    try:
-        written = ipaddress.ip_interface(value)
-    except ValueError:
-        raise ValueError(f"{value!r} is not an IP address or network such as 10.0.0.0/8") from None
-    if written.ip != written.network.network_address:
-        raise ValueError(f"{value!r} has bits set behind its prefix, did you mean {str(written.network)!r}?")
-    return str(written.network)
-
-
-def _local_path(value: str) -> str:
-    scheme = urlsplit(value).scheme if "://" in value else ""
-    if scheme not in ("", "file"):
-        raise ValueError(f"{scheme}:// is not supported by this version: give a path or file:// URL")
-    return value.removeprefix("file://")
-
-
-def _index_url(value: str) -> str:
-    if value and not re.fullmatch(r"sqlite:///[^?]+", value):
-        scheme = value.partition(":")[0] if "://" in value else ""
-        said = f"{scheme}:// is not supported by this version" if scheme else "is not a URL"
-        raise ValueError(f"{said}: give sqlite:/// and a path, or leave it empty")
-    return value
-
-
-def _profile(value: str) -> str:
-    if value not in PROFILES:
-        known = " or ".join(PROFILES)
-        said = "comes with a later version" if value in LATER_PROFILES else "is not a profile"
-        raise ValueError(f"{value!r} {said}; this version has {known}")
-    return value
-
-
-def _broker_list(value: str) -> str:
-    for broker in value.split(","):
-        host, _, port = broker.strip().rpartition(":")
-        if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-            raise ValueError(f"{broker.strip()!r} is not HOST:PORT")
-    return value
-
-
-def _existing_file(value: str) -> str:
-    if value and not Path(value).is_file():
-        raise ValueError(f"there is no file {value!r}")
-    return value
-
-
-_number = BeforeValidator(_not_a_truth_value)
-Port = Annotated[int, _number, Field(ge=0, le=65535)]
-Count = Annotated[int, _number, Field(ge=1)]
-Bytes = Annotated[int, _number, Field(ge=0)]
-Seconds = Annotated[float, _number, Field(gt=0, allow_inf_nan=False)]
-Title = Annotated[
-    str, _text(_is_ae_title, "an AE title: 1 to 16 printable ASCII characters, no backslash (PS3.5 6.2)")
-]
-TitlePattern = Annotated[
-    str, _text(_is_ae_pattern, "a pattern for AE titles: printable ASCII, no backslash, * and ? allowed")
-]
-Network = Annotated[str, AfterValidator(_network)]
-TimeZone = Annotated[str, _text(_is_time_zone, "an IANA time zone such as Europe/Paris")]
-CharacterSet = Annotated[str, _text(_is_character_set, "a defined term of PS3.3 C.12.1.1.2")]
-System = Annotated[str, _text(_is_system, "a URI such as urn:oid:1.2.3 or http://example.org/id")]
-WebRoot = Annotated[str, _text(_is_web_root, "an http:// or https:// URL without a query")]
-ExistingFile = Annotated[str, AfterValidator(_existing_file)]
-RequiredFile = Annotated[ExistingFile, Field(min_length=1)]
-Name = Annotated[
-    str,
-    _text(
-        lambda value: re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", value) is not None,
-        "a name of letters, digits, dot, underscore and hyphen, 64 at most (it is part of event ids)",
-    ),
-]
-# org.apache.kafka.common.internals.Topic: 249 characters, neither . nor ..
-Topic = Annotated[
-    str,
-    _text(
-        lambda value: re.fullmatch(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}", value) is not None,
-        "a topic name: letters, digits, dot, underscore and hyphen, 249 at most",
-    ),
-]
-ServiceName = Literal["echo", "store", "find"]
+T = TypeVar("T")
 
 
 class Table(BaseModel):
@@ -206,9 +77,9 @@ class Dicom(Table):
     aliases: tuple[Title, ...] = ()
     host: str = "0.0.0.0"
     port: Port = 11112
-    max_associations: Annotated[int, _number, Field(ge=1, le=10_000)] = 100
+    max_associations: Annotated[int, legal.number, Field(ge=1, le=10_000)] = 100
     # PS3.8 D.1 sets no least value; below 4096 a command set may not fit in one PDU
-    max_pdu: Annotated[int, _number, Field(ge=4096, le=16 * 1024 * 1024)] = 131072
+    max_pdu: Annotated[int, legal.number, Field(ge=4096, le=16 * 1024 * 1024)] = 131072
     max_find_answers: Count = 10_000
     unknown_peers: tuple[ServiceName, ...] = ("echo", "store")
     timeouts: Timeouts = Timeouts()
@@ -228,7 +99,7 @@ class PeerTable(Table):
 class Objects(Table):
     """The object store."""
 
-    url: Annotated[str, AfterValidator(_local_path)] = ""
+    url: Annotated[str, AfterValidator(legal.local_path)] = ""
     durability: Literal["fsync", "none"] = "fsync"
     on_duplicate: Literal["keep", "replace", "reject"] = "keep"
     min_free_bytes: Bytes = 5_000_000_000
@@ -237,7 +108,7 @@ class Objects(Table):
 class Index(Table):
     """The index."""
 
-    url: Annotated[str, AfterValidator(_index_url)] = ""
+    url: Annotated[str, AfterValidator(legal.index_url)] = ""
 
 
 class CompletionRule(Table):
@@ -273,14 +144,14 @@ class Output(Table):
     """One kind of event: ``name`` is part of its id."""
 
     name: Name
-    profile: Annotated[str, AfterValidator(_profile)]
+    profile: Annotated[str, AfterValidator(legal.profile)]
     topic: Topic
 
 
 class Kafka(Table):
     """How to reach the broker; names as in Kafka's own clients, with underscores."""
 
-    bootstrap_servers: Annotated[str, AfterValidator(_broker_list)] = "localhost:9092"
+    bootstrap_servers: Annotated[str, AfterValidator(legal.broker_list)] = "localhost:9092"
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
     sasl_username: str = ""
@@ -293,7 +164,7 @@ class Kafka(Table):
     compression: Literal["none", "gzip", "lz4", "zstd"] = "lz4"
     exactly_once: bool = True
     transactional_id: Annotated[str, Field(max_length=249)] = ""
-    max_request_size: Annotated[int, _number, Field(ge=100_000)] = 16 * 1024 * 1024
+    max_request_size: Annotated[int, legal.number, Field(ge=100_000)] = 16 * 1024 * 1024
     request_timeout_seconds: Seconds = 30
 
     def problems(self) -> Iterator[tuple[str, str]]:
@@ -311,8 +182,46 @@ class Events(Table):
 
     sink: Literal["ndjson", "kafka"] = "ndjson"
     path: str = ""
-    max_event_bytes: Annotated[int, _number, Field(ge=10_000)] = 900_000
+    max_event_bytes: Annotated[int, legal.number, Field(ge=10_000)] = 900_000
     kafka: Kafka = Kafka()
+
+
+class Endpoint(Table):
+    """Where consumers get the images; same as ``node.fhir.options.EndpointOptions``."""
+
+    connection_type: Literal["dicom-wado-rs", "ihe-iid"] = "dicom-wado-rs"
+    name: str = ""
+    address: WebRoot = ""
+
+
+class References(Table):
+    """Literal references; same as ``node.fhir.options.ReferenceTemplates``."""
+
+    patient: Annotated[str, *legal.literal("Patient", "patient_id")] = ""
+    service_request: Annotated[str, *legal.literal("ServiceRequest", "accession")] = ""
+    encounter: Annotated[str, *legal.literal("Encounter", "admission_id")] = ""
+
+
+class ReasonReference(Table):
+    """Osiris' reasonReference; same as ``node.fhir.options.ReasonReference``."""
+
+    mode: Literal["logical", "literal", "contained"] = "logical"
+    system: System = ""
+    value: Annotated[str, legal.template("accession", "study_uid")] = ""
+
+
+class Osiris(Table):
+    """Output ``osiris``; same as ``node.fhir.options.OsirisOptions``."""
+
+    missing: Literal["data-absent", "sentinel"] = "data-absent"
+    reason_reference: Annotated[ReasonReference, BeforeValidator(legal.mode_alone)] = ReasonReference()
+
+
+class Selections(Table):
+    """Output ``imagingselection``; same as ``node.fhir.options.SelectionOptions``."""
+
+    rtstruct_sopclass: Literal["profile", "dicom"] = "profile"
+    identifier_system: System = ""
 
 
 class Fhir(Table):
@@ -334,6 +243,35 @@ class Fhir(Table):
     admitting_dx_as_reason: bool = False
     protocol_as_description: bool = False
     source: System = ""
+    availability: Literal["", "ONLINE", "OFFLINE", "NEARLINE", "UNAVAILABLE"] = ""
+    bodysite_display_only: bool = False
+    imr_endpoint_address_template: Annotated[str, legal.template("study_uid")] = ""
+    instance_urls: bool = False
+    rtstruct_mode: Literal["instance", "roi"] = "instance"
+    seg_mode: Literal["segment", "instance"] = "segment"
+    kos_skip_titles: tuple[str, ...] = CONTENT_LISTS
+    sr_document_selection: bool = False
+    max_coordinates: Count = 20_000
+    max_selections: Count = 5_000
+    endpoint: Endpoint = Endpoint()
+    references: References = References()
+    osiris: Osiris = Osiris()
+    sel: Selections = Selections()
+
+    def options(self) -> FhirOptions:
+        """As the value that the serialisers take."""
+        return _as(FhirOptions, self)
+
+
+def _as(kind: type[T], table: Table) -> T:
+    """A table as the dataclass ``kind``, tables inside it as the dataclasses of its fields."""
+    defaults: Any = kind()
+    return kind(
+        **{
+            name: _as(type(getattr(defaults, name)), value) if isinstance(value, Table) else value
+            for name, value in table
+        }
+    )
 
 
 class Http(Table):

@@ -13,7 +13,6 @@ from node.completion import CompletionRules, QuietRule
 from node.config import Config, plain
 from node.envelope import Output
 from node.errors import ConfigError
-from node.fhir.options import FhirOptions
 from node.fhir.targets import PROFILES
 from node.index.engine import Engine
 from node.objects.files import FileObjects
@@ -102,7 +101,8 @@ def node_id(data_dir: Path) -> str:
 
 
 def outputs(config: Config) -> list[Output]:
-    """[[outputs]] with what their profiles fix."""
+    """[[outputs]] with what their profiles fix; selections come after the studies that they select from."""
+    configured = sorted(config.outputs, key=lambda one: PROFILES[one.profile].kind != "imagingstudy")
     return [
         Output(
             name=output.name,
@@ -111,13 +111,8 @@ def outputs(config: Config) -> list[Output]:
             kind=PROFILES[output.profile].kind,
             fhir_version=PROFILES[output.profile].fhir_version,
         )
-        for output in config.outputs
+        for output in configured
     ]
-
-
-def fhir_options(config: Config) -> FhirOptions:
-    """[fhir] as values: the names are the same."""
-    return FhirOptions(**{name: getattr(config.fhir, name) for name in type(config.fhir).model_fields})
 
 
 def tls(config: Config) -> ssl.SSLContext | None:

@@ -7,10 +7,11 @@ import pytest
 
 from node.index.engine import Engine
 from tests import tools
+from tests.fhir.validators.hapi import hapi
 from tests.harness import Nodes, running_nodes
 from tests.kafka_broker import kafka_broker
 
-__all__ = ["kafka_broker"]
+__all__ = ["hapi", "kafka_broker"]
 
 
 @pytest.fixture

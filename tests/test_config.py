@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from node import settings
 from node.config import MASK, OF_NODE_JS, Config, effective, key_paths, load
 from node.errors import ConfigError
+from node.fhir.targets import PROFILES
 
 
 def problems(file: Path | None = None, **variables: str) -> list[str]:
@@ -198,12 +199,8 @@ def test_variables_of_node_js_are_passed_over_and_never_hide_a_key() -> None:
             "[completion] quiet_seconds: 9000 of rule 1 is longer than max_seconds = 7200",
         ),
         (
-            "[[outputs]]\nname = 'a'\nprofile = 'imr'\ntopic = 't'",
-            "[[outputs]] #1 profile: 'imr' comes with a later version; this version has r5",
-        ),
-        (
             "[[outputs]]\nname = 'a'\nprofile = 'stl'\ntopic = 't'",
-            "[[outputs]] #1 profile: 'stl' is not a profile; this version has r5",
+            f"[[outputs]] #1 profile: 'stl' is not a profile; there are {', '.join(PROFILES)}",
         ),
         ("outputs = []", "outputs: at least one output is needed, else nothing is published"),
         (
@@ -223,6 +220,18 @@ def test_variables_of_node_js_are_passed_over_and_never_hide_a_key() -> None:
         (
             "[fhir]\nissuers = {A = 'not a uri'}",
             "[fhir] issuers.A: 'not a uri' is not a URI such as urn:oid:1.2.3 or http://example.org/id",
+        ),
+        (
+            "[fhir.references]\npatient = 'Patient/{id}'",
+            "[fhir.references] patient: 'Patient/{id}' has {id}; it may have {patient_id}",
+        ),
+        (
+            "[fhir.references]\npatient = 'Group/{patient_id}'",
+            "[fhir.references] patient: 'Group/{patient_id}' is not like Patient/{patient_id}",
+        ),
+        (
+            "[fhir.osiris]\nreason_reference = 'none'",
+            "[fhir.osiris.reason_reference] mode: should be 'logical', 'literal' or 'contained', not 'none'",
         ),
         (
             "[http]\nhost = '0.0.0.0'",
@@ -381,3 +390,41 @@ def test_effective_is_toml_that_loads_as_the_same_configuration(toml: Any) -> No
 
 def test_effective_shows_what_empty_paths_stand_for() -> None:
     assert 'url = ""  # "sqlite:///var/index.db"' in effective(load(None, {})).splitlines()
+
+
+OUTPUT = "[[outputs]]\nname = 'a'\nprofile = '{}'\ntopic = 't'\n"
+ENDPOINT = "[fhir]\nwado_rs_base = 'https://pacs.example.org/wado'\n[fhir.endpoint]\nname = 'PACS'\n"
+
+
+@pytest.mark.parametrize(
+    ("profile", "given", "keys"),
+    [
+        ("imr", "", ["[fhir] wado_rs_base"]),
+        (
+            "osiris",
+            "",
+            ["[fhir] wado_rs_base", "[fhir.endpoint] name", "[fhir.osiris.reason_reference] system"],
+        ),
+        (
+            "osiris",
+            ENDPOINT + "[fhir.osiris.reason_reference]\nmode = 'literal'",
+            ["[fhir.osiris.reason_reference] value"],
+        ),
+        ("osiris", ENDPOINT + "[fhir.osiris]\nreason_reference = 'contained'", []),
+        ("imr", "[fhir.endpoint]\naddress = 'https://pacs.example.org/wado'", []),
+        ("dstu1", "", []),
+        ("imagingselection", "", []),
+        ("r5", "", []),
+    ],
+)
+def test_a_target_without_what_it_must_have_names_the_keys(
+    toml: Any, profile: str, given: str, keys: list[str]
+) -> None:
+    """One line a key, which also says which output needs it."""
+    file = toml(OUTPUT.format(profile) + given)
+    if not keys:
+        assert load(file, {}).outputs[0].profile == profile
+        return
+    found = problems(file)
+    assert [line.removeprefix(f"{file}: ").partition(":")[0] for line in found] == keys
+    assert all(line.endswith(f"(output 'a', profile {profile})") for line in found)

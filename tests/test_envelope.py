@@ -8,20 +8,20 @@ from typing import Any
 import orjson
 
 from node import envelope
-from node.envelope import Completion, Output, Wrapped
+from node.envelope import Completion, Item, Output, Wrapped
 from node.fhir.options import FhirOptions
 from node.fhir.targets import PROFILES
 from tests.studies import STUDY, assembled, ct
 
 OUTPUT = Output("r5", "r5", "imaging-study", "imagingstudy", "5.0")
 COMPLETION = Completion(STUDY, 1, "quiet", 1_773_126_930.25, 3, 2, 3, ("CT1", "WS 2"))
-DATAREF = (
-    "http://node.example/api/studies/{study}/imagingstudy?profile={profile}&output={output}&version={version}"
-)
+DATAREF = "http://node.example/api/events/{id}/data"
 
 
 def resource(instances: int = 3) -> dict[str, Any]:
-    return PROFILES["r5"].build(assembled([ct(n) for n in range(1, instances + 1)]), FhirOptions())
+    return (
+        PROFILES["r5"].build(assembled([ct(n) for n in range(1, instances + 1)]), FhirOptions())[0].resource
+    )
 
 
 def wrap(of: dict[str, Any], completion: Completion = COMPLETION, max_event_bytes: int = 900_000) -> Wrapped:
@@ -79,9 +79,7 @@ def test_a_huge_study_goes_without_its_instances() -> None:
     assert wrapped.full == orjson.dumps(whole)
     attributes = wrapped.event.attributes
     assert attributes["datasha256"] == sha256(wrapped.full).hexdigest()
-    assert attributes["dataref"] == (
-        f"http://node.example/api/studies/{STUDY}/imagingstudy?profile=r5&output=r5&version=1"
-    )
+    assert attributes["dataref"] == f"http://node.example/api/events/r5/{STUDY}/1/data"
     sent = orjson.loads(wrapped.event.data)
     PROFILES["r5"].check(sent)
     assert sent["series"][0]["numberOfInstances"] == 50
@@ -107,3 +105,30 @@ def test_the_resource_itself_is_not_changed() -> None:
 def test_control_characters_of_an_ae_title_are_dropped() -> None:
     event = wrap(resource(), replace(COMPLETION, senders=("A\x00B\n", "É1"))).event
     assert event.attributes["callingae"] == "AB,1"
+
+
+def test_a_selection_is_named_after_its_document_and_place() -> None:
+    output = Output("sel", "imagingselection", "imaging-selection", "imagingselection", "5.0")
+    of = {"resourceType": "ImagingSelection", "code": {"text": "x"}, "instance": [{"uid": "1.2"}]}
+    item = Item("1.2.3.4", "1.4.2")
+
+    def wrapped_below(max_event_bytes: int) -> Wrapped:
+        return envelope.wrap(
+            output,
+            COMPLETION,
+            of,
+            item,
+            ae_title="NODE",
+            dataref=DATAREF,
+            max_event_bytes=max_event_bytes,
+        )
+
+    event = wrapped_below(1000).event
+    assert event.id == "sel/1.2.3.4/1.4.2/1"
+    assert event.attributes["type"] == "org.dicom-fhir-node.imagingselection.completed.v1"
+    assert (event.study, event.attributes["subject"], event.attributes["partitionkey"]) == (STUDY,) * 3
+
+    wrapped = wrapped_below(10)
+    assert orjson.loads(wrapped.event.data) == {"resourceType": "ImagingSelection", "code": {"text": "x"}}
+    assert wrapped.full == orjson.dumps(of)
+    assert wrapped.event.attributes["dataref"] == "http://node.example/api/events/sel/1.2.3.4/1.4.2/1/data"

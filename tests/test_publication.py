@@ -12,11 +12,11 @@ import orjson
 import pytest
 
 from node.envelope import Output
-from node.errors import ResourceInvalid, StudyNotFound
+from node.errors import ResourceInvalid, StorageError, StudyNotFound
 from node.fhir.options import FhirOptions
-from node.fhir.targets import PROFILES
+from node.fhir.targets import PROFILES, Built, Need
 from node.index.outbox import Outbox
-from node.model import Event, Finding, Reason
+from node.model import Event, Finding, Reason, Study
 from node.publication import PublicationOptions, StudyPublisher
 from tests.index.arrivals import Arrivals
 from tests.studies import STUDY, ct, rtstruct
@@ -38,7 +38,8 @@ class Bench:
             fhir=FhirOptions(),
             ae_title="NODE",
             max_event_bytes=900_000,
-            dataref=lambda: "http://here/{study}?profile={profile}&version={version}",
+            dataref=lambda: "http://here/{id}",
+            contents=lambda study, _: study,
         )
 
     def publisher(self, **changes: Any) -> StudyPublisher:
@@ -182,11 +183,11 @@ def test_a_resource_that_fails_its_check_is_parked_with_its_reason(
     assert bench.arrivals.study(STUDY)["state"] == "complete", "it blocks nothing"
 
 
-def unwritable(*_: Any) -> dict[str, Any]:
-    return {"text": "\ud800"}
+def unwritable(*_: Any) -> list[Built]:
+    return [Built({"text": "\ud800"})]
 
 
-def raising(*_: Any) -> dict[str, Any]:
+def raising(*_: Any) -> list[Built]:
     raise KeyError("a fault of ours")
 
 
@@ -220,7 +221,7 @@ def test_a_huge_study_goes_without_its_instances_and_says_where_they_are(bench: 
     assert bench.publisher(max_event_bytes=4_000).publish(STUDY, "quiet")
     (event,) = bench.events()
     assert "instance" not in orjson.loads(event.data)["series"][0]
-    assert event.attributes["dataref"] == f"http://here/{STUDY}?profile=r5&version=1"
+    assert event.attributes["dataref"] == f"http://here/r5/{STUDY}/1"
     full = bench.arrivals.studies.full_resource(STUDY, "r5", 1)
     assert full is not None
     assert len(orjson.loads(full)["series"][0]["instance"]) == 30
@@ -240,3 +241,83 @@ def test_the_resource_as_it_stands(bench: Bench) -> None:
     bench.arrivals.deliver(ct(2))
     assert orjson.loads(publisher.resource(STUDY, "r5"))["numberOfInstances"] == 2
     assert bench.events() == []
+
+
+SELECTIONS = Output("sel", "selections", "imaging-selection", "imagingselection", "5.0")
+
+
+def selecting(monkeypatch: pytest.MonkeyPatch, *built: Built) -> None:
+    """Registers a target that makes ``built`` of every study."""
+    target = R5._replace(kind="imagingselection", build=lambda *_: built, check=lambda _: None)
+    monkeypatch.setitem(PROFILES, "selections", target)
+
+
+def test_each_selection_is_an_event_after_the_study_s_own(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    selecting(monkeypatch, Built({"n": 1}, "1.2.3", "1.4.1"), Built({"n": 2}, "1.2.3", "1.4.2"))
+    bench.arrivals.deliver(ct(1))
+    publisher = bench.publisher(outputs=[*bench.options.outputs, SELECTIONS])
+    assert publisher.publish(STUDY, "quiet")
+    assert [event.id for event in bench.events()] == [
+        f"r5/{STUDY}/1",
+        "sel/1.2.3/1.4.1/1",
+        "sel/1.2.3/1.4.2/1",
+    ]
+    assert [orjson.loads(event.data) for event in bench.events()[1:]] == [{"n": 1}, {"n": 2}]
+    assert {event.study for event in bench.events()} == {STUDY}
+
+
+def test_a_study_without_selections_has_no_such_event(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    selecting(monkeypatch)
+    bench.arrivals.deliver(ct(1))
+    assert bench.publisher(outputs=[SELECTIONS]).publish(STUDY, "quiet")
+    assert bench.events() == []
+    assert bench.arrivals.study(STUDY)["state"] == "complete"
+    assert orjson.loads(bench.publisher().resource(STUDY, "selections")) == {
+        "resourceType": "Bundle",
+        "type": "collection",
+    }
+
+
+def test_one_document_uid_in_two_studies_gives_two_ids(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An id that is taken would keep the second study from ever being published."""
+    selecting(monkeypatch, Built({}, "1.2.3", "1"), Built({}, "1.2.3", "1"))
+    other = f"{STUDY}.9"
+    bench.arrivals.deliver(ct(1), ct(1, StudyInstanceUID=other))
+    publisher = bench.publisher(outputs=[SELECTIONS])
+    for study in (STUDY, other):
+        assert publisher.publish(study, "quiet")
+        assert publisher.publish(study, "forced") is False
+    assert [event.id for event in bench.events()] == [
+        "sel/1.2.3/1/1",
+        f"sel/1.2.3/1@{STUDY}/1",
+        f"sel/1.2.3/1@{other}/1",
+        f"sel/1.2.3/1@{other}@{other}/1",
+    ]
+
+
+def test_what_is_read_from_files_is_what_the_outputs_need(bench: Bench) -> None:
+    asked: list[frozenset[str]] = []
+
+    def contents(study: Study, needs: frozenset[Need]) -> Study:
+        asked.append(needs)
+        return replace(study, description="from the file")
+
+    bench.arrivals.deliver(ct(1))
+    assert bench.publisher(contents=contents).publish(STUDY, "quiet")
+    assert asked == [R5.needs]
+    assert orjson.loads(bench.events()[0].data)["description"] == "from the file"
+
+
+def test_a_disk_that_does_not_answer_is_asked_again(bench: Bench) -> None:
+    """Nothing is parked: the clock tries the study later."""
+
+    def contents(_: Study, __: frozenset[Need]) -> Study:
+        raise StorageError("read failed")
+
+    bench.arrivals.deliver(ct(1))
+    with pytest.raises(StorageError):
+        bench.publisher(contents=contents).publish(STUDY, "quiet")
+    assert bench.events() == []
+    assert bench.arrivals.study(STUDY)["state"] == "open"

@@ -4,7 +4,70 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointOptions:
+    """Where consumers get the images, for targets that must say so.
+
+    connection_type
+        ``dicom-wado-rs``, or ``ihe-iid`` for a viewer (IHE Invoke Image Display).
+    name
+        What the archive is called; Osiris wants it.
+    address
+        The endpoint's address when it is not ``wado_rs_base``.
+    """
+
+    connection_type: Literal["dicom-wado-rs", "ihe-iid"] = "dicom-wado-rs"
+    name: str = ""
+    address: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceTemplates:
+    """Literal references instead of logical ones, each with its placeholder: ``Patient/{patient_id}``,
+    ``ServiceRequest/{accession}``, ``Encounter/{admission_id}``. The value is made to fit FHIR's id."""
+
+    patient: str = ""
+    service_request: str = ""
+    encounter: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReasonReference:
+    """What Osiris' reasonReference, which DICOM can't give, is made of.
+
+    ``mode``: ``logical`` has an identifier of ``system``, its value the template ``value`` (placeholders
+    ``{accession}``, ``{study_uid}``; empty: the accession number, else the Study Instance UID); ``literal`` has
+    the template ``value`` as reference; ``contained`` has an Observation of profile *analysis* inside.
+    """
+
+    mode: Literal["logical", "literal", "contained"] = "logical"
+    system: str = ""
+    value: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OsirisOptions:
+    """``missing``: ``data-absent`` says so by extension, ``sentinel`` writes "Unknown" and 999999."""
+
+    reason_reference: ReasonReference = field(default_factory=ReasonReference)
+    missing: Literal["data-absent", "sentinel"] = "data-absent"
+
+
+@dataclass(frozen=True, slots=True)
+class SelectionOptions:
+    """``rtstruct_sopclass``: ``profile`` has the code that the region-in-space profile fixes (it is wrong, the
+    true one goes beside it), ``dicom`` has the true one and claims no profile. ``identifier_system`` is of the
+    second identifier, which tells the selections of one document apart."""
+
+    rtstruct_sopclass: Literal["profile", "dicom"] = "profile"
+    identifier_system: str = ""
+
+
+# PS3.16 CID 7010: manifests and lists of content, which select nothing.
+CONTENT_LISTS: Final = ("113030", "113031", "113032", "113033", "113034", "113035")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +107,25 @@ class FhirOptions:
         Protocol Name (0018,1030) describes a series that has no description.
     source
         URI for meta.source.
+    availability
+        Instance Availability that ``dstu1`` publishes: ONLINE, OFFLINE, NEARLINE or UNAVAILABLE.
+    bodysite_display_only
+        ``imr``, ``dstu1``: a body part without a code is published as a Coding that has only a display.
+    imr_endpoint_address_template
+        ``imr``: appended to the endpoint's address when it starts with a slash, else the whole address;
+        ``{study_uid}`` stands for the study's.
+    instance_urls
+        ``dstu1``: publish series.instance.url.
+    rtstruct_mode, seg_mode
+        ``imagingselection``: one selection a structure set or one a region; one a segment or one a segmentation.
+    kos_skip_titles
+        ``imagingselection``: codes of key object titles that select nothing.
+    sr_document_selection
+        ``imagingselection``: a report without measurement groups is one selection.
+    max_coordinates
+        ``imagingselection``: a region with more numbers than this is left out, its selection stays.
+    max_selections
+        ``imagingselection``: of one document; what is beyond is counted and left out.
     """
 
     default_timezone: str = ""
@@ -62,3 +144,17 @@ class FhirOptions:
     admitting_dx_as_reason: bool = False
     protocol_as_description: bool = False
     source: str = ""
+    availability: Literal["", "ONLINE", "OFFLINE", "NEARLINE", "UNAVAILABLE"] = ""
+    bodysite_display_only: bool = False
+    imr_endpoint_address_template: str = ""
+    instance_urls: bool = False
+    rtstruct_mode: Literal["instance", "roi"] = "instance"
+    seg_mode: Literal["segment", "instance"] = "segment"
+    kos_skip_titles: tuple[str, ...] = CONTENT_LISTS
+    sr_document_selection: bool = False
+    max_coordinates: int = 20_000
+    max_selections: int = 5_000
+    endpoint: EndpointOptions = field(default_factory=EndpointOptions)
+    references: ReferenceTemplates = field(default_factory=ReferenceTemplates)
+    osiris: OsirisOptions = field(default_factory=OsirisOptions)
+    sel: SelectionOptions = field(default_factory=SelectionOptions)

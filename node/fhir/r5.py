@@ -2,38 +2,18 @@
 
 from __future__ import annotations
 
-from html import escape
 from typing import Final
 
-import orjson
-
-from node.assemble.parts import joined
-from node.assemble.values import earliest
-from node.errors import ResourceInvalid
+from node.fhir import series as of_series
+from node.fhir import study as of_study
 from node.fhir import terminology
-from node.fhir.datatypes import (
-    DATA_ABSENT,
-    Json,
-    compact,
-    date_time,
-    distinct,
-    identifier,
-    practitioner,
-    reference,
-    resource_id,
-    string,
-    uid,
-    uid_identifier,
-    unsigned,
-    uri,
-)
+from node.fhir.contained import Context, device_r5, endpoint_r5
+from node.fhir.datatypes import Json, resource_id
 from node.fhir.options import FhirOptions
-from node.fhir.sopclasses import Kind, kind
-from node.model import Device, Instance, Labels, Organization, Series, Study
-from node.terms import Code, Identifier, Moment, Person
+from node.fhir.table import Page, Row, Section, fill
+from node.model import Series, Study
 
 TARGET: Final = "r5"
-_ENDPOINT: Final = "wado-rs"
 
 
 def build(study: Study, options: FhirOptions) -> Json:
@@ -41,283 +21,190 @@ def build(study: Study, options: FhirOptions) -> Json:
 
     Raises ResourceInvalid when ``require_patient_id`` asks for an identifier that the study does not have.
     """
-    devices = _Devices()
-    series = [_series(one, options, devices) for one in study.series]
-    modalities = dict.fromkeys(terminology.modality_code(one) for one in study.series)
-    description = string(study.description) or _procedure_text(study)
-    return compact(
-        resourceType="ImagingStudy",
-        id=resource_id(TARGET, study.uid),
-        meta=compact(source=uri(options.source)),
-        text=_narrative(study, description) if options.generate_narrative else None,
-        contained=sorted([*_endpoints(options), *devices.resources], key=lambda one: str(one["id"])),
-        identifier=_identifiers(study, options),
-        status="available",
-        modality=[terminology.modality(value) for value in modalities],
-        subject=_subject(study, options),
-        encounter=reference("Encounter", identifier(study.admission, options, "VN")),
-        started=_study_started(study, options),
-        basedOn=_based_on(study, options),
-        referrer=_person(study.referrer, options),
-        endpoint=[{"reference": f"#{_ENDPOINT}"}] if _endpoints(options) else None,
-        numberOfSeries=len(study.series),
-        numberOfInstances=study.instance_count,
-        procedure=_procedures(study, options),
-        location=_location(study, options),
-        reason=_reasons(study, options),
-        description=description,
-        series=series,
-    )
+    return {"resourceType": "ImagingStudy", **fill(STUDY, study, Context(study, options))}
 
 
-def _endpoints(options: FhirOptions) -> list[Json]:
-    """The DICOMweb endpoint; its address is the base URL (https://hl7.org/fhir/R5/imagingstudy.html#endpoint)."""
-    address = (uri(options.wado_rs_base) or "").rstrip("/")
-    if not address:
-        return []
-    connection = {
-        "system": "http://terminology.hl7.org/CodeSystem/endpoint-connection-type",
-        "code": "dicom-wado-rs",
-        "display": "DICOM WADO-RS",
-    }
-    payload = {"system": terminology.DCM, "code": "113014", "display": "Study"}
-    return [
-        {
-            "resourceType": "Endpoint",
-            "id": _ENDPOINT,
-            "status": "active",
-            "connectionType": [{"coding": [connection]}],
-            "payload": [{"type": [{"coding": [payload]}]}],
-            "address": address,
-        }
-    ]
+def _identifiers(study: Study, context: Context) -> list[Json]:
+    of_id = of_study.study_id(study, context)
+    return [of_study.study_uid(study), *([of_id] if of_id else [])]
 
 
-class _Devices:
-    """The contained Devices: each distinct one once, with an id in the order of their series."""
-
-    def __init__(self) -> None:
-        self.resources: list[Json] = []
-        self._ids: dict[bytes, str] = {}
-
-    def reference(self, device: Device) -> Json | None:
-        """A reference to ``device``; None when nothing is known of it."""
-        station = string(device.station)
-        body = compact(
-            identifier=[uid_identifier(device.uid)] if uid(device.uid) else None,
-            manufacturer=string(device.manufacturer),
-            serialNumber=string(device.serial),
-            name=[{"value": station, "type": "user-friendly-name"}] if station else None,
-            modelNumber=string(device.model),
-            version=[{"value": text} for value in device.software if (text := string(value))],
-        )
-        if not body:
-            return None
-        key = orjson.dumps(body)
-        if key not in self._ids:
-            self._ids[key] = f"dev{len(self._ids) + 1}"
-            self.resources.append({"resourceType": "Device", "id": self._ids[key], **body})
-        return {"reference": f"#{self._ids[key]}"}
+def _endpoints(_: Study, context: Context) -> list[Json]:
+    endpoint = context.contained.refer("endpoint", "Endpoint", endpoint_r5(context.options))
+    return [endpoint] if endpoint else []
 
 
-def _identifiers(study: Study, options: FhirOptions) -> list[Json]:
-    found = [uid_identifier(study.uid, "official")]
-    value = string(study.id)
-    if value:
-        system = options.study_id_system or None
-        institution = string(study.institution.name)
-        assigner = {"display": institution} if institution and not system else None
-        found.append(compact(use="secondary", system=system, value=value, assigner=assigner))
-    return found
+def _body_site(series: Series, context: Context) -> Json | None:
+    site = terminology.body_site(series, context.options)
+    return {"concept": site} if site else None
 
 
-def _subject(study: Study, options: FhirOptions) -> Json:
-    patient = study.patient
-    known = identifier(
-        Identifier(patient.id, patient.issuer), options, "MR", options.default_patient_id_system
-    )
-    person = practitioner(Person(patient.name), None, options)
-    display = person["display"] if person else None
-    if known:
-        return compact(type="Patient", identifier=known, display=display)
-    if options.require_patient_id:
-        raise ResourceInvalid(
-            f"ImagingStudy.subject: study {study.uid} has no Patient ID (0010,0020): enter it at the sender, "
-            "or set fhir.require_patient_id = false"
-        )
-    absent = {"url": DATA_ABSENT, "valueCode": "unknown"}
-    return {"extension": [absent], "type": "Patient", "display": display or "unknown"}
+SERIES: Final[tuple[Row[Series, Context], ...]] = (
+    Row("uid", "1..1", "(0020,000E)", "Series Instance UID", lambda one, _: one.uid),
+    Row("number", "0..1", "(0020,0011)", "0 to 2147483647, else omitted", of_series.number),
+    Row(
+        "modality",
+        "1..1",
+        "(0008,0060), (0008,0016)",
+        "upper case; missing: by SOP class, else OT; a code that DCM does not have is text only",
+        lambda one, _: terminology.modality(terminology.modality_code(one)),
+    ),
+    Row(
+        "description",
+        "0..1",
+        "(0008,103E), (0008,103F), (0018,1030)",
+        "Protocol Name only with `protocol_as_description`",
+        of_series.description,
+    ),
+    Row("numberOfInstances", "0..1", "counted", "each SOP Instance UID once", of_series.instance_count),
+    Row(
+        "bodySite",
+        "0..1",
+        "(0008,2218), (0018,0015)",
+        "as concept: the coded region, else SNOMED CT by PS3.16 Annex L; the text is (0018,0015) as sent",
+        _body_site,
+    ),
+    Row(
+        "laterality",
+        "0..1",
+        "(0020,0060), (0020,0062), (0020,9072)",
+        "R, L, B in SNOMED CT (CID 244); both sides in one series are bilateral",
+        lambda one, _: terminology.laterality(one.lateralities),
+    ),
+    Row("specimen", "0..*", "(0040,0551), (0040,0562), (0040,0512)", "by identifier", of_series.specimens),
+    Row(
+        "started",
+        "0..1",
+        "(0008,0021) (0008,0031), (0040,0244) (0040,0245), (0008,002A), (0008,0022) (0008,0032), "
+        "(0008,0023) (0008,0033)",
+        "the earliest pair; content date only for what is no image; a time only with a known offset",
+        of_series.started,
+    ),
+    Row(
+        "performer",
+        "0..*",
+        "(0008,0070), (0008,1090), (0018,1000), (0018,1020), (0008,1010), (0018,1002), (0008,1070), (0008,1050), "
+        "(0008,0080)",
+        "a contained Device each, people by identifier (names with `include_names`), function PRF; "
+        "the institution when there is nobody else",
+        lambda one, context: of_series.performers(one, context, device_r5),
+    ),
+    Row(
+        "instance",
+        "0..*",
+        "",
+        "by number, then UID; not with `include_instances = false`",
+        of_series.instances,
+    ),
+)
 
+STUDY: Final[tuple[Row[Study, Context], ...]] = (
+    Row(
+        "id",
+        "0..1",
+        "(0020,000D)",
+        "UUIDv5 of target and Study Instance UID",
+        lambda study, _: resource_id(TARGET, study.uid),
+    ),
+    Row("meta", "0..1", "fhir.source", "as `source`", of_study.meta),
+    Row("text", "0..1", "", "only with `generate_narrative`; nothing about the patient", of_study.narrative),
+    Row(
+        "identifier",
+        "0..*",
+        "(0020,000D), (0020,0010)",
+        "Study Instance UID first, official; Study ID, secondary, of `study_id_system`",
+        _identifiers,
+    ),
+    Row(
+        "status",
+        "1..1",
+        "",
+        "available; entered-in-error or cancelled when rejection notes take back every instance",
+        of_study.status,
+    ),
+    Row(
+        "modality",
+        "0..*",
+        "(0008,0060)",
+        "of all series, each once, in the order of the series",
+        lambda study, _: [terminology.modality(value) for value in of_study.modalities(study)],
+    ),
+    Row(
+        "subject",
+        "1..1",
+        "(0010,0020), (0010,0021), (0010,0024)",
+        "Patient by identifier, type MR; without Patient ID data-absent-reason",
+        of_study.subject,
+    ),
+    Row("encounter", "0..1", "(0038,0010), (0038,0014)", "by identifier, type VN", of_study.encounter),
+    Row(
+        "started",
+        "0..1",
+        "(0008,0020) (0008,0030)",
+        "a pair of one instance; else the earliest series; a time only with a known offset",
+        of_study.started,
+    ),
+    Row(
+        "basedOn",
+        "0..*",
+        "(0008,0050), (0008,0051), (0040,0275), (0040,1001)",
+        "a ServiceRequest for each accession number, type ACSN; without any, Requested Procedure IDs, type FILL",
+        of_study.based_on,
+    ),
+    Row(
+        "referrer",
+        "0..1",
+        "(0008,0090), (0008,0096)",
+        "by identifier; name with `include_names`",
+        of_study.referrer,
+    ),
+    Row("endpoint", "0..*", "fhir.wado_rs_base, fhir.endpoint", "contained, for studies", _endpoints),
+    Row("numberOfSeries", "0..1", "counted", "what the node holds", lambda study, _: len(study.series)),
+    Row("numberOfInstances", "0..1", "counted", "what the node holds", lambda study, _: study.instance_count),
+    Row(
+        "procedure",
+        "0..*",
+        "(0008,1032), (0032,1064), (0032,1060)",
+        "as concept",
+        lambda study, context: [{"concept": one} for one in of_study.procedures(study, context)],
+    ),
+    Row(
+        "location",
+        "0..1",
+        "(0008,0080), (0008,0082), (0008,1040), (0008,1041), (0040,0243)",
+        "institution / department by name and code",
+        of_study.location,
+    ),
+    Row(
+        "reason",
+        "0..*",
+        "(0040,100A), (0040,1002), (0008,1084), (0008,1080)",
+        "as concept; admitting diagnoses only with `admitting_dx_as_reason` and no other reason",
+        lambda study, context: [{"concept": one} for one in of_study.reasons(study, context)],
+    ),
+    Row(
+        "description",
+        "0..1",
+        "(0008,1030), (0032,1060)",
+        "the first that says anything",
+        of_study.description,
+    ),
+    Row(
+        "series",
+        "0..*",
+        "",
+        "by number, then UID",
+        lambda study, context: [fill(SERIES, one, context) for one in study.series],
+    ),
+    Row("contained", "0..*", "", "Endpoint and Devices, by id", of_study.contained),
+)
 
-def _person(person: Person, options: FhirOptions) -> Json | None:
-    """A logical Practitioner; the first coded identification that has a value identifies."""
-    for entry in person.codes:
-        coded = terminology.coding(entry, options)
-        value = coded["code"] if coded else string(entry.value)
-        if value:
-            known = compact(system=coded["system"] if coded else None, value=value)
-            return practitioner(person, known, options)
-    return practitioner(person, None, options)
-
-
-def _moment(series: Series) -> Moment | None:
-    """When a series started: the first source that gives a date, content only for what is no image."""
-    content = None if series.representative else series.content
-    sources = (series.started, series.pps_started, series.acquired, content)
-    return next((moment for moment in sources if date_time(moment, "")), None)
-
-
-def _study_started(study: Study, options: FhirOptions) -> str | None:
-    found = date_time(study.started, options.default_timezone)
-    if found:
-        return found
-    starts = (_moment(one) for one in study.series)
-    return date_time(earliest(one for one in starts if one), options.default_timezone)
-
-
-def _based_on(study: Study, options: FhirOptions) -> list[Json]:
-    """One ServiceRequest an accession number; without any, the requested procedures' ids."""
-    # A request item often repeats the number of the root without its issuer: that is the same request.
-    numbers = joined([*study.accessions, *(one.accession for one in study.requests if one.accession)])
-    system = options.default_accession_system
-    known = [identifier(number, options, "ACSN", system) for number in numbers]
-    if not any(known):
-        ids = [study.procedure_id, *(one.procedure_id for one in study.requests)]
-        known = [identifier(Identifier(value), options, "FILL") for value in ids]
-    requests = (reference("ServiceRequest", one) for one in known)
-    return distinct([one for one in requests if one])
-
-
-def _procedure_text(study: Study) -> str | None:
-    texts = (study.procedure, *(one.procedure for one in study.requests))
-    return next((text for raw in texts if (text := string(raw))), None)
-
-
-def _procedures(study: Study, options: FhirOptions) -> list[Json]:
-    requested = [*study.requested_codes, *(code for one in study.requests for code in one.procedure_codes)]
-    found = terminology.concepts(study.procedure_codes or requested, options)
-    text = _procedure_text(study)
-    if not found and text:
-        found = [{"text": text}]
-    return [{"concept": one} for one in found]
-
-
-def _reasons(study: Study, options: FhirOptions) -> list[Json]:
-    codes = [*study.reason_codes, *(code for one in study.requests for code in one.reason_codes)]
-    texts = [*study.reasons, *(one.reason for one in study.requests)]
-    found = _coded_and_text(codes, texts, options)
-    if not found and options.admitting_dx_as_reason:
-        found = _coded_and_text([*study.admitting_codes], [*study.admitting], options)
-    return [{"concept": one} for one in found]
-
-
-def _coded_and_text(codes: list[Code], texts: list[str], options: FhirOptions) -> list[Json]:
-    """Codes first, then the texts that none of them says already."""
-    found = terminology.concepts(codes, options)
-    said = {one.get("text") for one in found}
-    for raw in texts:
-        text = string(raw)
-        if text and text not in said:
-            said.add(text)
-            found.append({"text": text})
-    return found
-
-
-def _location(study: Study, options: FhirOptions) -> Json | None:
-    department = string(study.department.name) or string(study.performed_location)
-    names = [name for name in (string(study.institution.name), department) if name]
-    identified = _identified((*study.department.codes, *study.institution.codes), options)
-    return reference("Location", identified, " / ".join(names) or None)
-
-
-def _identified(codes: tuple[Code, ...], options: FhirOptions) -> Json | None:
-    """The first coded entry that has a system, as Identifier."""
-    for entry in codes:
-        coded = terminology.coding(entry, options)
-        if coded:
-            return {"system": coded["system"], "value": coded["code"]}
-    return None
-
-
-def _series(series: Series, options: FhirOptions, devices: _Devices) -> Json:
-    site = terminology.body_site(series, options)
-    specimens = (identifier(one, options) for one in series.specimens)
-    return compact(
-        uid=series.uid,
-        number=unsigned(series.number),
-        modality=terminology.modality(terminology.modality_code(series)),
-        description=_description(series, options),
-        numberOfInstances=len(series.instances),
-        bodySite={"concept": site} if site else None,
-        laterality=terminology.laterality(series.lateralities),
-        specimen=[one for known in specimens if (one := reference("Specimen", known))],
-        started=date_time(_moment(series), options.default_timezone),
-        performer=_performers(series, options, devices),
-        instance=[_instance(one, options) for one in series.instances] if options.include_instances else None,
-    )
-
-
-def _description(series: Series, options: FhirOptions) -> str | None:
-    protocol = series.protocol if options.protocol_as_description else ""
-    sources = (series.description, *(entry.meaning for entry in series.description_codes), protocol)
-    return next((text for raw in sources if (text := string(raw))), None)
-
-
-def _performers(series: Series, options: FhirOptions, devices: _Devices) -> list[Json]:
-    """Devices, then people; the institution only where there is nobody else."""
-    actors = [devices.reference(one) for one in series.devices]
-    actors += [_person(one, options) for one in (*series.operators, *series.performers)]
-    known = [actor for actor in actors if actor]
-    if not known and (organization := _organization(series.institution, options)):
-        return [{"actor": organization}]
-    return [{"function": terminology.PERFORMER, "actor": actor} for actor in distinct(known)]
-
-
-def _organization(institution: Organization, options: FhirOptions) -> Json | None:
-    return reference("Organization", _identified(institution.codes, options), string(institution.name))
-
-
-def _instance(instance: Instance, options: FhirOptions) -> Json:
-    return compact(
-        uid=instance.uid,
-        sopClass=terminology.sop_class(instance.sop_class),
-        number=unsigned(instance.number),
-        title=_title(instance, options),
-    )
-
-
-# Which labels an object of a kind is called by, the first that says anything.
-_TITLES: Final[dict[Kind, tuple[str, ...]]] = {
-    "image": (),
-    "report": ("concept",),
-    "document": ("document_title", "concept"),
-    "content": ("content_label", "content_description"),
-    "structure-set": ("structure_set_label",),
-    "plan": ("plan_label",),
-    "dose": ("dose_summation",),
-}
-
-
-def _title(instance: Instance, options: FhirOptions) -> str | None:
-    of = kind(instance.sop_class)
-    if of == "image":
-        return string("\\".join(instance.image_type)) if options.title_from_image_type else None
-    labels = instance.labels or Labels()
-    for name in _TITLES[of]:
-        label = getattr(labels, name)
-        text = string(label.meaning if isinstance(label, Code) else label or "")
-        if text:
-            return text
-    return None
-
-
-def _narrative(study: Study, description: str | None) -> Json:
-    """Counts, modalities and description as XHTML; nothing about the patient."""
-    modalities = ", ".join(dict.fromkeys(terminology.modality_code(one) for one in study.series))
-    lines = [
-        f"Imaging study {study.uid}",
-        description or "",
-        f"{modalities}: {len(study.series)} series, {study.instance_count} instances",
-    ]
-    body = "".join(f"<p>{escape(line)}</p>" for line in lines if line)
-    return {"status": "generated", "div": f'<div xmlns="http://www.w3.org/1999/xhtml">{body}</div>'}
+PAGE: Final = Page(
+    "ImagingStudy, FHIR R5",
+    "The base resource of FHIR 5.0.0, without a profile.",
+    (
+        Section("ImagingStudy", STUDY),
+        Section("ImagingStudy.series", SERIES),
+        Section("ImagingStudy.series.instance", of_series.INSTANCE),
+    ),
+)

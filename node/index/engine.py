@@ -22,6 +22,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from node.errors import IndexCorrupt, IndexRefused, IndexUnavailable
 from node.index import schema
+from node.logs import get_logger
+
+_log = get_logger(__name__)
 
 # https://sqlite.org/pragma.html: FULL syncs the log at every commit; NORMAL may lose the newest commits, and
 # at a power loss whole new tables. OFF is for objects.durability = "none", which promises nothing anyway.
@@ -29,6 +32,7 @@ Synchronous = Literal["FULL", "OFF"]
 
 # What a statement itself is guilty of: the same rows will fail again, on a healthy disk too (PEP 249).
 _REFUSED: Final = (IntegrityError, DataError, ProgrammingError, InterfaceError, NotSupportedError)
+_SCHEMA: Final = "schema"  # the key in meta
 _CORRUPT: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
@@ -64,19 +68,32 @@ class Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     def create(self) -> None:
-        """Make the tables where they are missing; refuses an index of a newer version."""
+        """Make the tables of an empty index, bring those of an older one forward, in one transaction.
+
+        Raises ``IndexUnavailable`` for an index of a newer version, and leaves it as it is.
+        """
         with self.write() as connection:
-            schema.metadata.create_all(connection)
-            found = connection.scalar(sa.select(schema.meta.c.value).where(schema.meta.c.key == "schema"))
+            found = _schema_version(connection)
             if found is None:
+                schema.metadata.create_all(connection)
                 connection.execute(
-                    sa.insert(schema.meta).values(key="schema", value=str(schema.SCHEMA_VERSION))
+                    sa.insert(schema.meta).values(key=_SCHEMA, value=str(schema.SCHEMA_VERSION))
                 )
-            elif int(found) > schema.SCHEMA_VERSION:
+            elif not (found.isdecimal() and 1 <= int(found) <= schema.SCHEMA_VERSION):
                 raise IndexUnavailable(
                     f"index {self.url.render_as_string()} has schema {found}, this version knows "
                     f"{schema.SCHEMA_VERSION}: run the newer version, or move the index away and reindex"
                 )
+            elif int(found) < schema.SCHEMA_VERSION:
+                from node.index import migrations  # Alembic takes 0.1 s to import: only where it is needed
+
+                migrations.upgrade(connection, int(found))
+                connection.execute(
+                    sa.update(schema.meta)
+                    .where(schema.meta.c.key == _SCHEMA)
+                    .values(value=str(schema.SCHEMA_VERSION))
+                )
+                _log.info("index_upgraded", version=schema.SCHEMA_VERSION, why=f"it had schema {found}")
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
@@ -120,6 +137,15 @@ class Engine:
 
     def close(self) -> None:
         self._engine.dispose()
+
+
+def _schema_version(connection: sa.Connection) -> str | None:
+    """The schema that the index says it has; None when it has no tables yet."""
+    if not sa.inspect(connection).has_table(schema.meta.name):
+        return None
+    query = sa.select(schema.meta.c.value).where(schema.meta.c.key == _SCHEMA)
+    found: str | None = connection.scalar(query)
+    return found
 
 
 def _kind(error: DBAPIError) -> type[IndexUnavailable]:

@@ -114,7 +114,7 @@ class Outbox:
             numbers = _within([(seq, size) for seq, size in sizes], max_bytes)
             return [
                 _record(row)
-                for portion in _portions(numbers)
+                for portion in portions(numbers)
                 for row in connection.execute(
                     sa.select(outbox).where(outbox.c.seq.in_(portion)).order_by(outbox.c.seq)
                 )
@@ -137,7 +137,7 @@ class Outbox:
     def mark_sent(self, seqs: Sequence[int], now: float) -> None:
         """The sink has these; durable when this returns."""
         with self._engine.write() as connection:
-            for portion in _portions(seqs):
+            for portion in portions(seqs):
                 connection.execute(sa.update(outbox).where(outbox.c.seq.in_(portion)).values(sent_at=now))
 
     def park(self, seq: int, reason: str) -> None:
@@ -149,7 +149,7 @@ class Outbox:
         """Make these events pending again, byte for byte with the same id; returns the ids that exist."""
         found: list[str] = []
         with self._engine.write() as connection:
-            for portion in _portions(ids):
+            for portion in portions(ids):
                 found += connection.scalars(sa.select(outbox.c.id).where(outbox.c.id.in_(portion)))
                 connection.execute(
                     sa.update(outbox)
@@ -173,6 +173,12 @@ class Outbox:
             query = query.where(outbox.c.seq > after_seq).order_by(outbox.c.seq)
         with self._engine.read() as connection:
             return sorted((_record(row) for row in connection.execute(query)), key=lambda r: r.event.seq)
+
+    def data_of(self, event_id: str) -> bytes | None:
+        """What the event carries; None when there is no such event."""
+        with self._engine.read() as connection:
+            found: bytes | None = connection.scalar(sa.select(outbox.c.data).where(outbox.c.id == event_id))
+            return found
 
     def backlog(self) -> Backlog:
         """Counts and age, from the partial index; cheap enough for every scrape."""
@@ -199,7 +205,8 @@ def _within(sizes: Sequence[tuple[int, int]], max_bytes: int) -> list[int]:
     return chosen
 
 
-def _portions(values: Sequence[T]) -> Iterator[Sequence[T]]:
+def portions(values: Sequence[T]) -> Iterator[Sequence[T]]:
+    """``values`` in parts that fit into one statement."""
     for start in range(0, len(values), _PORTION):
         yield values[start : start + _PORTION]
 

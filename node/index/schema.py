@@ -22,7 +22,8 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION: Final = 1
+# Raised together with a step in migrations/versions/
+SCHEMA_VERSION: Final = 2
 
 metadata = MetaData()
 
@@ -138,13 +139,14 @@ Index(
 )
 Index("outbox_study", outbox.c.study, outbox.c.version)
 
-# The full resource behind an event that was sent without its instance lists (``dataref``).
+# The full resource behind an event that was sent shortened (``dataref``); ``event_id`` is outbox.id.
 full_resource = Table(
     "full_resource",
     metadata,
-    Column("study", String(64), primary_key=True),
-    Column("output", String, primary_key=True),
-    Column("version", Integer, primary_key=True),
+    Column("event_id", String, primary_key=True),
+    Column("study", String(64), nullable=False),
+    Column("output", String, nullable=False),
+    Column("version", Integer, nullable=False),
     Column("data", LargeBinary, nullable=False),
 )
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 import sqlalchemy as sa
 
-from node import completion
+from node import completion, envelope
 from node.errors import StudyNotFound
 from node.index import outbox, rows, schema
 from node.index.engine import Engine
@@ -32,7 +32,7 @@ class StudyRows:
 @dataclass(frozen=True, slots=True)
 class Publication:
     """What one version of a study becomes: events with their final bytes, unfit ones with the reason, and
-    full resources by output name where an event was too large to carry its own."""
+    full resources by event id where an event was too large to carry its own."""
 
     events: Sequence[Event]
     parked: Mapping[str, str]
@@ -45,24 +45,32 @@ class Studies:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def next_deadline(self) -> float | None:
-        """The earliest deadline of an open study."""
+    def next_deadline(self, without: Collection[str] = ()) -> float | None:
+        """The earliest deadline of an open study that is not in ``without`` (some hundreds of UIDs at most)."""
+        query = sa.select(sa.func.min(_STUDY.c.deadline)).where(_STUDY.c.deadline.is_not(None))
         with self._engine.read() as connection:
-            found: float | None = connection.scalar(
-                sa.select(sa.func.min(_STUDY.c.deadline)).where(_STUDY.c.deadline.is_not(None))
-            )
+            found: float | None = connection.scalar(_passing_over(query, without))
             return found
 
-    def due(self, now: float, limit: int = 100) -> list[StudyState]:
-        """Studies whose deadline has come, the longest overdue first."""
+    def due(self, now: float, limit: int = 100, without: Collection[str] = ()) -> list[StudyState]:
+        """Studies whose deadline has come, the longest overdue first, passing over those in ``without``."""
         query = sa.select(_STUDY).where(_STUDY.c.deadline <= now).order_by(_STUDY.c.deadline).limit(limit)
         with self._engine.read() as connection:
-            return [rows.state_of(dict(row)) for row in connection.execute(query).mappings()]
+            found = connection.execute(_passing_over(query, without)).mappings()
+            return [rows.state_of(dict(row)) for row in found]
 
     def state(self, uid: str) -> StudyState:
         """Raises ``StudyNotFound``."""
         with self._engine.read() as connection:
             return _state(connection, uid)
+
+    def sop_classes(self, uid: str) -> frozenset[str]:
+        """The SOP Class UIDs that the study has. Raises ``StudyNotFound``."""
+        with self._engine.read() as connection:
+            joined = connection.scalar(sa.select(_STUDY.c.sop_classes).where(_STUDY.c.uid == uid))
+        if joined is None:
+            raise StudyNotFound(f"no study {uid}")
+        return frozenset(joined.split("\\")) - {""}
 
     def load(self, uid: str) -> StudyRows:
         """Everything that the mapping needs. Raises ``StudyNotFound``."""
@@ -133,12 +141,7 @@ class Studies:
                 )
             )
             outbox.add(connection, publication.events, wall, publication.parked)
-            for output, data in publication.full.items():
-                connection.execute(
-                    sa.insert(schema.full_resource).values(
-                        study=study.uid, output=output, version=study.version + 1, data=data
-                    )
-                )
+            _keep_full(connection, publication)
             rows.release_quarantine(connection, study.uid, wall)
         return True
 
@@ -220,15 +223,29 @@ class Studies:
         with self._engine.read() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 
-    def full_resource(self, uid: str, output: str, version: int | None) -> bytes | None:
-        """The resource behind a shortened event; None when the event carries it itself."""
+    def full_resource(self, uid: str, output: str, version: int) -> bytes | None:
+        """The resource behind a study's own event; None when the event carries it itself."""
+        return self.full_resource_of(envelope.event_id(output, uid, version))
+
+    def full_resource_of(self, event_id: str) -> bytes | None:
+        """The resource behind a shortened event of any kind; None when the event carries it itself."""
         table = schema.full_resource
-        query = sa.select(table.c.data).where(table.c.study == uid, table.c.output == output)
-        if version is not None:
-            query = query.where(table.c.version == version)
         with self._engine.read() as connection:
-            found: bytes | None = connection.scalar(query.order_by(table.c.version.desc()).limit(1))
+            found: bytes | None = connection.scalar(
+                sa.select(table.c.data).where(table.c.event_id == event_id)
+            )
             return found
+
+    def taken(self, ids: Sequence[str], study: str) -> set[str]:
+        """Those of these event ids that the outbox holds for another study than ``study``: a SOP Instance UID
+        that stands in two studies would give both the same id, and an id is one event's for ever."""
+        table = schema.outbox
+        found: set[str] = set()
+        with self._engine.read() as connection:
+            for portion in outbox.portions(ids):
+                query = sa.select(table.c.id).where(table.c.id.in_(portion), table.c.study != study)
+                found.update(connection.scalars(query))
+        return found
 
     def check_writable(self) -> None:
         """Raises ``IndexUnavailable`` when a write transaction can't be made."""
@@ -236,6 +253,26 @@ class Studies:
             connection.execute(
                 sa.update(schema.meta).where(schema.meta.c.key == "schema").values(key="schema")
             )
+
+
+def _passing_over(query: sa.Select[Any], without: Collection[str]) -> sa.Select[Any]:
+    return query.where(_STUDY.c.uid.not_in(sorted(without))) if without else query
+
+
+def _keep_full(connection: sa.Connection, publication: Publication) -> None:
+    events = {event.id: event for event in publication.events}
+    kept = [
+        {
+            "event_id": name,
+            "study": events[name].study,
+            "output": events[name].output,
+            "version": int(events[name].attributes["studyversion"]),
+            "data": data,
+        }
+        for name, data in publication.full.items()
+    ]
+    if kept:
+        connection.execute(sa.insert(schema.full_resource), kept)
 
 
 def _state(connection: sa.Connection, uid: str) -> StudyState:

@@ -25,6 +25,7 @@ MAX_ROWS: Final = 1000
 MAX_EVENTS: Final = 100  # with data: each may be as long as events.max_event_bytes
 BODY_SECONDS: Final = 10.0
 READY_SECONDS: Final = 5.0
+FHIR_JSON: Final = "application/fhir+json"
 STATES: Final = get_args(State)
 
 _UID: Final = re.compile(r"[0-9]+(\.[0-9]+)*")  # PS3.5 9.1; leading zeros are seen in the wild
@@ -79,7 +80,7 @@ class Api:
             raise BadRequest("profile: not a name of a profile", "Use ?profile=r5.")
         version = _number(request, "version", 0, 1) or None
         body = await run_in_threadpool(self._services.resource, _uid(request), profile, version)
-        return Response(body, media_type="application/fhir+json")
+        return Response(body, media_type=FHIR_JSON)
 
     async def complete(self, request: Request) -> Response:
         return await self._command(request, self._services.complete)
@@ -105,6 +106,10 @@ class Api:
         )
         last = rows[-1].event.seq if rows else max(after, 0)
         return json_response({"events": [_event(row) for row in rows], "after": last})
+
+    async def event_data(self, request: Request) -> Response:
+        body = await run_in_threadpool(self._services.event_data, request.path_params["id"])
+        return Response(body, media_type=FHIR_JSON)
 
     async def replay(self, request: Request) -> Response:
         ids = _ids(await _body(request))

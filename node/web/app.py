@@ -40,6 +40,9 @@ ENDPOINTS: Final = (
     Endpoint("POST", "/api/studies/{uid}/hold", Api.hold, "keep the study from completing"),
     Endpoint("POST", "/api/studies/{uid}/reopen", Api.reopen, "wait for more of the study"),
     Endpoint("GET", "/api/events", Api.events, "events, oldest first: study, after, limit, data"),
+    Endpoint(
+        "GET", "/api/events/{id:path}/data", Api.event_data, "what an event tells of, as FHIR: all of it"
+    ),
     Endpoint("POST", "/api/events/replay", Api.replay, 'publish events again: {"ids": [...]}'),
     Endpoint("GET", "/api/quarantine", Api.quarantine, "what was not taken, newest first: limit, offset"),
 )

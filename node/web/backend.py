@@ -8,7 +8,7 @@ from typing import Any, Final
 import orjson
 
 from node.completion import Command
-from node.errors import StudyConflict, StudyNotFound
+from node.errors import EventNotFound, StudyConflict, StudyNotFound
 from node.index.outbox import Outbox, Record
 from node.index.studies import Studies
 from node.model import Reason
@@ -64,6 +64,7 @@ class Backend:
             hold=lambda uid: self._command(uid, "hold"),
             reopen=lambda uid: self._command(uid, "reopen"),
             events=self.events,
+            event_data=self.event_data,
             replay=self.replay,
             quarantine=self.quarantine,
             metrics=metrics,
@@ -113,6 +114,14 @@ class Backend:
             return self._outbox.recent(limit, after, with_data)
         found = [r for r in self._outbox.for_study(study) if after is None or r.event.seq > after]
         return found[-limit:] if after is None else found[:limit]
+
+    def event_data(self, event_id: str) -> bytes:
+        """The resource kept aside when the event was shortened, else the event's own data."""
+        full = self._studies.full_resource_of(event_id)
+        data = self._outbox.data_of(event_id) if full is None else full
+        if data is None:
+            raise EventNotFound("no event has this id")
+        return data
 
     def replay(self, ids: Sequence[str]) -> Sequence[str]:
         found = self._outbox.replay(ids, self._clock.wall())

@@ -26,6 +26,7 @@ class BadRequest(errors.NodeError):
 STATUS: Final[dict[type[errors.NodeError], int]] = {
     BadRequest: 400,
     errors.StudyNotFound: 404,
+    errors.EventNotFound: 404,
     errors.StudyConflict: 409,
     errors.QueryError: 400,
     errors.ResourceInvalid: 422,

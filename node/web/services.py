@@ -33,6 +33,8 @@ class WebServices:
     events
         (StudyInstanceUID or None, after or None, limit, with data) -> at most ``limit`` rows of the outbox,
         oldest first: those with ``seq`` above ``after``, or the newest ones when it is None.
+    event_data
+        (event id) -> its whole resource, also where the event went out shortened; raises ``EventNotFound``.
     replay
         (event ids) -> the ids that exist; they are published again, byte for byte.
     quarantine
@@ -50,6 +52,7 @@ class WebServices:
     hold: Callable[[str], Json]
     reopen: Callable[[str], Json]
     events: Callable[[str | None, int | None, int, bool], Sequence[Record]]
+    event_data: Callable[[str], bytes]
     replay: Callable[[Sequence[str]], Sequence[str]]
     quarantine: Callable[[int, int], Sequence[Json]]
     metrics: Callable[[str], tuple[bytes, str]]

@@ -48,7 +48,7 @@ GOLDEN: dict[str, Any] = {
         },
         {
             "resourceType": "Endpoint",
-            "id": "wado-rs",
+            "id": "endpoint1",
             "status": "active",
             "connectionType": [
                 concept(
@@ -96,7 +96,7 @@ GOLDEN: dict[str, Any] = {
         "identifier": {"system": "https://dicom.example.org/doctors", "value": "4711"},
         "display": "Hippocrates, Kos",
     },
-    "endpoint": [{"reference": "#wado-rs"}],
+    "endpoint": [{"reference": "#endpoint1"}],
     "numberOfSeries": 2,
     "numberOfInstances": 2,
     "procedure": [{"concept": concept("http://loinc.org", "24627-2", "CT Chest", "CT Chest")}],

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from node import assemble
 from node.elements import ELEMENTS, OWN, SHARED
 from node.errors import ResourceInvalid
+from node.fhir import r5
 from node.fhir.options import FhirOptions
 from node.fhir.targets import PROFILES
 from node.model import HeaderSet, InstanceRow
@@ -95,13 +96,13 @@ def test_any_attributes_give_a_valid_resource(
         InstanceRow("1.2.3", f"1.2.{at}", CT, "", at % len(headers), found, "X")
         for at, found in enumerate(own)
     ]
-    resource = R5.build(assemble.study(STUDY, headers, instances), FULL)
+    resource = r5.build(assemble.study(STUDY, headers, instances), FULL)
     R5.check(resource)
-    backwards = R5.build(assemble.study(STUDY, headers[::-1], instances[::-1]), FULL)
+    backwards = r5.build(assemble.study(STUDY, headers[::-1], instances[::-1]), FULL)
     assert orjson.dumps(backwards) == orjson.dumps(resource)
 
 
-WHOLE = orjson.dumps(R5.build(assembled([ct(1), ct(2), rtstruct()]), FULL))
+WHOLE = orjson.dumps(r5.build(assembled([ct(1), ct(2), rtstruct()]), FULL))
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5), inner, max_size=2),
@@ -130,4 +131,4 @@ def test_the_check_refuses_with_its_own_error_only(data: st.DataObject, instead:
 
 def test_required_patient_id_is_the_only_refusal() -> None:
     with pytest.raises(ResourceInvalid):
-        R5.build(assembled([ct(PatientID="")]), FhirOptions(require_patient_id=True))
+        r5.build(assembled([ct(PatientID="")]), FhirOptions(require_patient_id=True))

@@ -91,7 +91,7 @@ FAULTS = {
     "empty reference": (put("referrer", {"type": "Practitioner"}), "referrer"),
     "dangling": (put("endpoint", 0, "reference", "#nope"), "not there"),
     "endpoint to device": (put("endpoint", 0, "reference", "#dev1"), "refers to a Device"),
-    "unreferenced": (drop("endpoint"), "nothing refers to #wado-rs"),
+    "unreferenced": (drop("endpoint"), "nothing refers to #endpoint1"),
     "same id twice": (put("contained", 1, "id", "dev1"), "used twice"),
     "nested contained": (
         put("contained", 0, "contained", [{"resourceType": "Device", "id": "x"}]),

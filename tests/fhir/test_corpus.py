@@ -18,6 +18,7 @@ from pydicom.filereader import read_file_meta_info
 
 from node import assemble, extract, header
 from node.errors import ResourceInvalid
+from node.fhir import r5
 from node.fhir.options import FhirOptions
 from node.fhir.targets import PROFILES
 from node.model import HeaderSet, InstanceRow, RawHeader, Study
@@ -128,7 +129,7 @@ def test_values_are_those_of_other_decoders(keyword: str) -> None:
 @pytest.mark.parametrize("options", [FhirOptions(), NAMED], ids=["plain", "full"])
 def test_every_study_gives_a_valid_resource(options: FhirOptions) -> None:
     for study in studies().values():
-        resource = R5.build(study, options)
+        resource = r5.build(study, options)
         R5.check(resource)
         for text in _leaves(resource):
             assert text.strip() == text
@@ -137,7 +138,7 @@ def test_every_study_gives_a_valid_resource(options: FhirOptions) -> None:
 
 def test_the_profile_checker_agrees(tmp_path: Path) -> None:
     for n, study in enumerate(studies().values()):
-        (tmp_path / f"{n}.json").write_bytes(orjson.dumps(R5.build(study, NAMED)))
+        (tmp_path / f"{n}.json").write_bytes(orjson.dumps(r5.build(study, NAMED)))
     checker, core = SHARED / "fhir/tools/profile_check.py", SHARED / "fhir/data/r5/core"
     files = sorted(str(path) for path in tmp_path.iterdir())
     command = [sys.executable, str(checker), "--dir", str(core), *files]

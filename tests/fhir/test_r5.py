@@ -11,6 +11,7 @@ from pydicom.sequence import Sequence
 
 from node import assemble
 from node.errors import ResourceInvalid
+from node.fhir import r5
 from node.fhir.options import FhirOptions
 from node.fhir.targets import PROFILES
 from node.model import Study
@@ -39,7 +40,7 @@ def built(*datasets: Dataset, options: FhirOptions = OPTIONS) -> dict[str, Any]:
 
 
 def of(study: Study, options: FhirOptions = OPTIONS) -> dict[str, Any]:
-    resource = R5.build(study, options)
+    resource = r5.build(study, options)
     R5.check(resource)
     return resource
 
@@ -98,7 +99,7 @@ def test_the_barest_object() -> None:
 
 def test_a_missing_patient_id_is_refused_where_one_is_required() -> None:
     with pytest.raises(ResourceInvalid, match=r"Patient ID \(0010,0020\)"):
-        R5.build(assembled([ct(PatientID="")]), FhirOptions(require_patient_id=True))
+        r5.build(assembled([ct(PatientID="")]), FhirOptions(require_patient_id=True))
 
 
 def test_no_names_unless_they_are_wanted() -> None:

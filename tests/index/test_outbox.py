@@ -145,3 +145,10 @@ def test_long_lists_of_rows(engine: Engine, outbox: Outbox) -> None:
     assert outbox.backlog().pending == 0
     assert len(outbox.replay([e.id for e in events], now=2.0)) == 1201
     assert outbox.backlog().pending == 1201
+
+
+def test_the_data_of_one_event(engine: Engine, outbox: Outbox) -> None:
+    sent = event("1.2.3", 4)
+    _add(engine, sent, event("1.2.4", 4), parked={sent.id: "unfit"})
+    assert outbox.data_of(sent.id) == sent.data
+    assert outbox.data_of("r5/1.2.3/5") is None

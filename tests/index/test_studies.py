@@ -11,15 +11,16 @@ from node.index.outbox import Outbox
 from node.index.studies import Publication
 from node.model import Event, Reason, StudyState
 from tests.index.arrivals import Arrivals
-from tests.studies import STUDY, ct, rtstruct
+from tests.studies import CT, RTSTRUCT, STUDY, ct, rtstruct
 
 MAX = 7200.0
 OTHER = f"{STUDY}.7"
 
 
-def event(version: int, output: str = "r5") -> Event:
-    attributes = {"specversion": "1.0", "id": f"{output}/{STUDY}/{version}", "studyversion": version}
-    return Event(f"{output}/{STUDY}/{version}", output, "imaging-study", STUDY, attributes, b"{}")
+def event(version: int, output: str = "r5", of: str = STUDY, study: str = STUDY) -> Event:
+    """``of``: the middle of its id."""
+    attributes = {"specversion": "1.0", "id": f"{output}/{of}/{version}", "studyversion": version}
+    return Event(f"{output}/{of}/{version}", output, "imaging-study", study, attributes, b"{}")
 
 
 def publish(arrivals: Arrivals, study: StudyState, reason: Reason = "quiet") -> bool:
@@ -48,6 +49,17 @@ def test_due_from_its_deadline_on_the_longest_overdue_first(arrivals: Arrivals) 
     assert [study.uid for study in arrivals.studies.due(start + 60, limit=1)] == [STUDY]
 
 
+def test_due_passes_over_whom_it_is_told_to(arrivals: Arrivals) -> None:
+    arrivals.deliver(ct(1))
+    arrivals.time.at += 10
+    arrivals.deliver(ct(1, StudyInstanceUID=OTHER))
+    start = arrivals.time.at
+    assert [study.uid for study in arrivals.studies.due(start + 60, 1, without={STUDY})] == [OTHER]
+    assert arrivals.studies.next_deadline(without=frozenset({STUDY, "1.2.3"})) == start + 60
+    assert arrivals.studies.due(start + 60, without=[STUDY, OTHER]) == []
+    assert arrivals.studies.next_deadline(without=[OTHER, STUDY]) is None
+
+
 def test_load_gives_all_that_the_mapping_needs(arrivals: Arrivals) -> None:
     arrivals.deliver(ct(1), rtstruct())
     rows = arrivals.studies.load(STUDY)
@@ -57,7 +69,7 @@ def test_load_gives_all_that_the_mapping_needs(arrivals: Arrivals) -> None:
     assert rows.state == arrivals.studies.state(STUDY)
 
 
-@pytest.mark.parametrize("method", ["load", "state", "summary"])
+@pytest.mark.parametrize("method", ["load", "state", "summary", "sop_classes"])
 def test_an_unknown_study_is_said_to_be_unknown(arrivals: Arrivals, method: str) -> None:
     with pytest.raises(StudyNotFound, match=r"1\.2\.3"):
         getattr(arrivals.studies, method)("1.2.3")
@@ -130,14 +142,54 @@ def test_a_study_held_meanwhile_is_not_published(arrivals: Arrivals) -> None:
 def test_parked_events_and_full_resources_are_kept(arrivals: Arrivals) -> None:
     arrivals.deliver(ct(1))
     publication = Publication(
-        [event(1), event(1, "imr")], {f"imr/{STUDY}/1": "not valid"}, {"r5": b'{"big":1}'}
+        [event(1), event(1, "imr")], {f"imr/{STUDY}/1": "not valid"}, {f"r5/{STUDY}/1": b'{"big":1}'}
     )
     assert arrivals.studies.publish(arrivals.studies.state(STUDY), "quiet", 5.0, publication)
     assert [record.state for record in Outbox(arrivals.engine).for_study(STUDY)] == ["pending", "parked"]
     assert arrivals.studies.full_resource(STUDY, "r5", 1) == b'{"big":1}'
-    assert arrivals.studies.full_resource(STUDY, "r5", None) == b'{"big":1}'
+    assert arrivals.studies.full_resource_of(f"r5/{STUDY}/1") == b'{"big":1}'
     assert arrivals.studies.full_resource(STUDY, "r5", 2) is None
     assert arrivals.studies.full_resource(STUDY, "imr", 1) is None
+
+
+def test_many_events_of_one_output_keep_a_full_resource_each(arrivals: Arrivals) -> None:
+    arrivals.deliver(ct(1))
+    events = [event(1), *(event(1, "sel", f"1.2.9/{number}") for number in range(3))]
+    full = {each.id: each.id.encode() for each in events[1:]}
+    assert arrivals.studies.publish(
+        arrivals.studies.state(STUDY), "quiet", 5.0, Publication(events, {}, full)
+    )
+    assert {name: arrivals.studies.full_resource_of(name) for name in full} == full
+    assert arrivals.studies.full_resource(STUDY, "r5", 1) is None
+    assert arrivals.studies.full_resource(STUDY, "sel", 1) is None
+
+
+def test_a_full_resource_of_no_event_is_a_fault_and_writes_nothing(arrivals: Arrivals) -> None:
+    arrivals.deliver(ct(1))
+    state = arrivals.studies.state(STUDY)
+    with pytest.raises(KeyError):
+        arrivals.studies.publish(state, "quiet", 5.0, Publication([event(1)], {}, {"other": b""}))
+    assert arrivals.studies.state(STUDY) == state
+    assert ids(arrivals) == []
+
+
+def test_ids_that_another_study_has_taken(arrivals: Arrivals) -> None:
+    arrivals.deliver(ct(1))
+    mine = [event(1, "sel", f"1.2.8/{number}") for number in range(2)]
+    others = [event(1, "sel", f"1.2.9/{number}", study=OTHER) for number in range(1_200)]
+    assert arrivals.studies.publish(
+        arrivals.studies.state(STUDY), "quiet", 5.0, Publication([*mine, *others], {}, {})
+    )
+    wanted = [*(each.id for each in (*mine, *others)), "sel/1.2.7/0/1"]
+    assert arrivals.studies.taken(wanted, STUDY) == {each.id for each in others}
+    assert arrivals.studies.taken(wanted, OTHER) == {each.id for each in mine}
+    assert arrivals.studies.taken([], STUDY) == set()
+
+
+def test_the_sop_classes_of_a_study(arrivals: Arrivals) -> None:
+    arrivals.deliver(ct(1), rtstruct(), ct(2), ct(1, StudyInstanceUID=OTHER))
+    assert arrivals.studies.sop_classes(STUDY) == {CT, RTSTRUCT}
+    assert arrivals.studies.sop_classes(OTHER) == {CT}
 
 
 def test_publishing_releases_from_quarantine(arrivals: Arrivals) -> None:

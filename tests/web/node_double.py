@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 from starlette.types import ASGIApp
 
-from node.errors import StudyConflict, StudyNotFound
+from node.errors import EventNotFound, StudyConflict, StudyNotFound
 from node.index.outbox import Record
 from node.model import Event
 from node.web.services import WebServices
@@ -71,6 +71,13 @@ class NodeDouble:
         found = [r for r in self.records if study in (None, r.event.study)]
         return found[-limit:] if after is None else [r for r in found if r.event.seq > after][:limit]
 
+    def event_data(self, event_id: str) -> bytes:
+        self.calls.append(("event_data", event_id))
+        for record in self.records:
+            if record.event.id == event_id:
+                return record.event.data
+        raise EventNotFound("no event has this id")
+
     def replay(self, ids: Sequence[str]) -> Sequence[str]:
         self.calls.append(("replay", *ids))
         return [r.event.id for r in self.records if r.event.id in ids]
@@ -84,6 +91,7 @@ class NodeDouble:
             "hold": self.hold,
             "reopen": self.reopen,
             "events": self.events,
+            "event_data": self.event_data,
             "replay": self.replay,
             "quarantine": lambda limit, offset: [{"id": n} for n in range(7)][offset : offset + limit],
             "metrics": lambda accept: (b"# metrics\n", f"text/plain; was={accept or 'none'}"),

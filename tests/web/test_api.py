@@ -185,6 +185,36 @@ def test_events_of_a_study_and_without_data(app: Starlette, node: NodeDouble) ->
     error_of(app, 400, "GET", "/api/events?study=x")
 
 
+def test_the_data_of_an_event_is_the_bytes_that_are_kept(app: Starlette) -> None:
+    answer = ask(app, "GET", f"/api/events/r5/{STUDY}/3/data")
+    assert (answer.status_code, answer.content) == (200, RESOURCE)
+    assert answer.headers["content-type"] == "application/fhir+json"
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        (f"r5/{STUDY}/9", f"r5/{STUDY}/9"),
+        ("sel/1.2/3.4/1", "sel/1.2/3.4/1"),
+        ("sel%2F1.2%2F0%2F1", "sel/1.2/0/1"),
+        ("a/data", "a/data"),
+        ("..%2f..%2fetc", "../../etc"),
+        ("%00%ff%0a", "\0\ufffd\n"),
+        ("x" * 5000, "x" * 5000),
+    ],
+)
+def test_an_event_that_is_not_here(app: Starlette, node: NodeDouble, path: str, name: str) -> None:
+    body = error_of(app, 404, "GET", f"/api/events/{path}/data")
+    assert body == {"error": "no event has this id", "hint": errors.EventNotFound.hint}
+    assert node.calls == [("event_data", name)]
+
+
+@pytest.mark.parametrize("path", ["r5/1/1", "data", "/data", "r5/1/1/data/"])
+def test_an_event_is_asked_for_by_its_data(app: Starlette, node: NodeDouble, path: str) -> None:
+    assert ask(app, "GET", f"/api/events/{path}").status_code == 404
+    assert node.calls in ([], [("event_data", "")])
+
+
 def test_replay(app: Starlette, node: NodeDouble) -> None:
     one, two = f"r5/{STUDY}/1", f"r5/{STUDY}/2"
     answer = ask(app, "POST", "/api/events/replay", json={"ids": [two, one, two, "r5/1.9/1"]})
@@ -295,6 +325,7 @@ def test_the_contracts_addresses() -> None:
         ("POST", "/api/studies/{uid}/hold"),
         ("POST", "/api/studies/{uid}/reopen"),
         ("GET", "/api/events"),
+        ("GET", "/api/events/{id:path}/data"),
         ("POST", "/api/events/replay"),
         ("GET", "/api/quarantine"),
     }

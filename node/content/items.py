@@ -1,0 +1,214 @@
+"""A data set or item as a mapping of DICOM keyword -> values, decoded when asked for.
+
+pydicom finds the elements and knows their VRs; the values are decoded here, because pydicom's own decoding
+warns about, changes or refuses what is not legal, while a report with one wrong date is still a report. The
+values are those of ``model.Attributes``, so what ``assemble.parts`` knows of codes and persons holds here too.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from io import BytesIO
+from math import isfinite
+from typing import Any, Final
+
+from pydicom.datadict import dictionary_keyword, dictionary_VR, tag_for_keyword
+from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.dataset import Dataset
+from pydicom.filereader import read_sequence
+
+from node.errors import ContentUnreadable
+from node.extract import charset
+
+_PADDING: Final = "\0 "
+_LEGAL_UID: Final = re.compile(r"[0-9]+(?:\.[0-9]+)*")
+_NUMBERS: Final = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d", "UV": "Q", "SV": "q"}
+_SEVERAL: Final = frozenset({"AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "PN", "SH", "TM", "UC", "UI"})
+_ONE: Final = frozenset({"LT", "ST", "UR", "UT"})
+_DECODABLE: Final = _SEVERAL | _ONE | set(_NUMBERS) | {"SQ"}
+_CHARACTER_SET: Final = 0x00080005
+
+
+class Item(Mapping[str, list[Any]]):
+    """Attributes of one ``Dataset``; text is in its character set, or in that of what surrounds it.
+
+    Values are strings (trimmed of padding), numbers, or for a sequence ``Item``s; an element that is absent
+    is not in the mapping, one without a value has an empty list. Reading a sequence raises
+    ``ContentUnreadable`` when its bytes end early, and whatever pydicom does for other damage.
+    """
+
+    __slots__ = ("_codecs", "_elements")
+
+    def __init__(self, elements: Dataset, codecs: tuple[str, ...] = charset.DEFAULT) -> None:
+        self._elements = elements
+        self._codecs = codecs
+        own = self._raw(_CHARACTER_SET)
+        if own:
+            self._codecs = charset.codecs_of(tuple(_split(own.decode("latin-1"))))
+
+    def __getitem__(self, keyword: str) -> list[Any]:
+        found = self.get(keyword)
+        if found is None:
+            raise KeyError(keyword)
+        return found
+
+    def get(self, keyword: str, default: Any = None) -> Any:  # noqa: ANN401  as Mapping has it
+        """The values of an element, ``default`` when it is absent."""
+        tag = _tag(keyword)
+        if tag not in self._elements:
+            return default
+        return self.values_of(tag, dictionary_VR(tag)[:2])
+
+    def __iter__(self) -> Iterator[str]:
+        return (keyword for tag in self._elements.keys() if (keyword := _keyword(int(tag))))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __contains__(self, keyword: object) -> bool:
+        return isinstance(keyword, str) and _tag(keyword) in self._elements
+
+    def text(self, keyword: str) -> str:
+        """A single-valued string; a backslash in it split it, so it is joined again."""
+        return "\\".join(map(str, self.get(keyword) or ()))
+
+    def uid(self, keyword: str) -> str:
+        """A legal UID (PS3.5 9.1; leading zeros in a component are let through), or an empty string."""
+        found = self.text(keyword)
+        return found if len(found) <= 64 and _LEGAL_UID.fullmatch(found) else ""
+
+    def integers(self, keyword: str) -> tuple[int, ...]:
+        """Whole numbers, of IS or of a binary VR; others are left out."""
+        found = (_integer(value) for value in self.get(keyword) or ())
+        return tuple(value for value in found if value is not None)
+
+    def strings(self, keyword: str) -> tuple[str, ...]:
+        """Values as sent, numbers of binary VRs as the shortest decimal that round-trips."""
+        values = self.get(keyword) or ()
+        return tuple(text for value in values if (text := _written(value)) is not None)
+
+    def items_of(self, keyword: str) -> list[Item]:
+        """The items of a sequence."""
+        return [one for one in self.get(keyword) or () if isinstance(one, Item)]
+
+    def first(self, keyword: str) -> Item:
+        """The first item of a sequence, or one without attributes."""
+        found = self.items_of(keyword)
+        return found[0] if found else EMPTY
+
+    def private_text(self, group: int, creator: str, element: int) -> str:
+        """A string of the private block that ``creator`` reserved in ``group`` (PS3.5 7.8.1)."""
+        for block in range(0x10, 0x100):
+            raw = self._raw(group << 16 | block)
+            if raw and _joined(charset.decode(raw, self._codecs)) == creator:
+                value = self._raw(group << 16 | block << 8 | element)
+                return _joined(charset.decode(value or b"", self._codecs))
+        return ""
+
+    def values_of(self, tag: int, known: str) -> list[Any]:
+        """The values of a present element; ``known`` is its VR by PS3.6, for what was sent without a usable one."""
+        element = self._elements.get_item(tag)
+        if isinstance(element, DataElement):  # a sequence of undefined length, read with what holds it
+            return [Item(one, self._codecs) for one in element.value] if element.VR == "SQ" else []
+        raw = self._raw(tag)
+        vr = element.VR if element.VR in _DECODABLE else known
+        if not raw:
+            return []
+        if vr == "SQ":
+            return self._sequence(element, raw)
+        if vr in _NUMBERS:
+            return _numbers(raw, _NUMBERS[vr], element.is_little_endian)
+        if vr in _ONE:
+            text = charset.decode(raw, self._codecs, charset.TEXT_DELIMITERS).strip(_PADDING)
+            return [text] if text else []
+        delimiters = charset.NAME_DELIMITERS if vr == "PN" else charset.VALUE_DELIMITERS
+        return _split(charset.decode(raw, self._codecs, delimiters)) if vr in _SEVERAL else []
+
+    def _sequence(self, element: RawDataElement, raw: bytes) -> list[Item]:
+        # A sequence sent as UN is in implicit VR, whatever surrounds it (PS3.5 6.2.2 note 2).
+        implicit = element.is_implicit_VR or element.VR == "UN"
+        little = element.is_little_endian
+        found = read_sequence(BytesIO(raw), implicit, little, len(raw), [charset.DEFAULT[0]])
+        return [Item(one, self._codecs) for one in found]
+
+    def _raw(self, tag: int) -> bytes | None:
+        """The bytes of an element as sent; None when it is absent or a sequence that was read already."""
+        element = self._elements.get_item(tag, keep_deferred=True)
+        if not isinstance(element, RawDataElement):
+            return None
+        value = element.value or b""
+        if element.length not in (len(value), 0xFFFFFFFF):
+            raise ContentUnreadable("the file ends inside an element")
+        return bytes(value)
+
+
+@lru_cache(maxsize=4096)
+def _tag(keyword: str) -> int:
+    found = tag_for_keyword(keyword)
+    if found is None:
+        raise KeyError(f"{keyword} is no keyword of PS3.6")
+    return found
+
+
+@lru_cache(maxsize=4096)
+def _keyword(tag: int) -> str:
+    try:
+        return dictionary_keyword(tag)
+    except KeyError:
+        return ""
+
+
+def _split(text: str) -> list[str]:
+    """Values between backslashes, trimmed; an empty one among others keeps its place."""
+    values = [value.strip(_PADDING) for value in text.split("\\")]
+    return values if any(values) else []
+
+
+def _joined(text: str) -> str:
+    return "\\".join(_split(text))
+
+
+def _integer(value: str | float) -> int | None:
+    """``1.0`` in an IS is seen and means 1."""
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return int(number) if isfinite(number) and number.is_integer() else None
+
+
+def _written(value: str | float) -> str | None:
+    if isinstance(value, str):
+        return value
+    return repr(value).removesuffix(".0") if isfinite(value) else None
+
+
+def _numbers(raw: bytes, code: str, little: bool) -> list[int | float]:
+    order = "<" if little else ">"
+    count = len(raw) // struct.calcsize(order + code)
+    values = struct.unpack_from(f"{order}{count}{code}", raw)
+    return [shortest(value) for value in values] if code == "f" else list(values)
+
+
+_FLOAT: Final = struct.Struct("<f")
+
+
+def shortest(value: float) -> float:
+    """The double whose decimal form is the shortest that round-trips as binary32: 0.1, not 0.10000000149.
+
+    Six digits always say less than binary32 holds, nine always enough.
+    """
+    if not isfinite(value) or value.is_integer():
+        return value
+    same = _FLOAT.pack(value)
+    for digits in (6, 7, 8):
+        short = float(f"{value:.{digits}g}")
+        if _FLOAT.pack(short) == same:
+            return short
+    return float(f"{value:.9g}")
+
+
+EMPTY: Final = Item(Dataset())
