@@ -97,6 +97,27 @@ class DataSetMismatch(DataSetError):
     hint = "The sender's command and object disagree; correct the sender."
 
 
+class ContentUnreadable(NodeError):
+    """What a stored document contains can't be read; the reason holds no values."""
+
+    hint = "Look at the stored object: it is published without what it contains."
+
+
+class ContentTooSlow(ContentUnreadable):
+    """Reading took longer than its deadline, and was ended."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"reading it took more than {seconds:g} s")
+        self.seconds = seconds
+
+
+class ContentReaderUnavailable(NodeError):
+    """The process that reads documents can't be started, or is being ended: nothing is known of the document."""
+
+    retriable = True
+    hint = "Look at the memory and the number of processes the node may have; its log says more."
+
+
 class DuplicateObject(NodeError):
     """The same SOP Instance UID with other bytes, while ``objects.on_duplicate`` is ``reject``."""
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import orjson
 
+from node import envelope
 from node.completion import Command
 from node.errors import EventNotFound, StudyConflict, StudyNotFound
 from node.index.outbox import Outbox, Record
@@ -83,14 +84,11 @@ class Backend:
         output = self._outputs.get(profile)
         if output is None:
             raise StudyNotFound(f"no output has profile {profile!r}; there are {', '.join(self._outputs)}")
-        full = self._studies.full_resource(uid, output, version) if version is not None else None
-        if full is not None:
-            return full
         if version is not None:
-            for record in self._outbox.for_study(uid):
-                if record.event.output == output and record.version == version:
-                    return record.event.data
-            raise StudyNotFound(f"study {uid} has no version {version} of output {output}")
+            data = self._data(envelope.event_id(output, uid, version))
+            if data is None:
+                raise StudyNotFound(f"study {uid} has no version {version} of output {output}")
+            return data
         self._flush()
         return self._build(uid, profile)
 
@@ -116,12 +114,15 @@ class Backend:
         return found[-limit:] if after is None else found[:limit]
 
     def event_data(self, event_id: str) -> bytes:
-        """The resource kept aside when the event was shortened, else the event's own data."""
-        full = self._studies.full_resource_of(event_id)
-        data = self._outbox.data_of(event_id) if full is None else full
+        data = self._data(event_id)
         if data is None:
             raise EventNotFound("no event has this id")
         return data
+
+    def _data(self, event_id: str) -> bytes | None:
+        """The resource kept aside when the event was shortened, else the event's own data."""
+        full = self._studies.full_resource_of(event_id)
+        return self._outbox.data_of(event_id) if full is None else full
 
     def replay(self, ids: Sequence[str]) -> Sequence[str]:
         found = self._outbox.replay(ids, self._clock.wall())

@@ -15,12 +15,14 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from alembic.script import ScriptDirectory
+from hatchling.builders.wheel import WheelBuilder
 
 from node.errors import IndexUnavailable
 from node.index import migrations, schema
 from node.index.engine import Engine
 from node.index.outbox import Outbox
 from node.index.studies import Studies
+from tests.tools import ROOT
 
 SCHEMA_1 = Path(__file__).with_name("schema_1.sql")
 REMADE = {"full_resource"}  # tables whose rows change their shape on the way
@@ -209,6 +211,13 @@ def test_the_steps_are_one_line_up_to_the_newest_schema(engine: Engine) -> None:
         script = ScriptDirectory.from_config(migrations.configuration(connection))
     steps = [step.revision for step in script.walk_revisions()]
     assert steps == [str(number) for number in range(schema.SCHEMA_VERSION, 0, -1)]
+
+
+def test_the_steps_are_in_the_wheel() -> None:
+    builder = WheelBuilder(str(ROOT))
+    shipped = {Path(each.distribution_path) for each in builder.recurse_included_files()}
+    folder = Path(str(migrations.__file__)).parent
+    assert {path.relative_to(ROOT) for path in folder.rglob("*.py")} <= shipped
 
 
 def test_a_start_without_an_upgrade_does_not_import_alembic(tmp_path: Path) -> None:

@@ -199,7 +199,7 @@ def test_the_data_of_an_event_is_the_bytes_that_are_kept(app: Starlette) -> None
         ("sel%2F1.2%2F0%2F1", "sel/1.2/0/1"),
         ("a/data", "a/data"),
         ("..%2f..%2fetc", "../../etc"),
-        ("%00%ff%0a", "\0\ufffd\n"),
+        ("%00%ff", "\0\ufffd"),
         ("x" * 5000, "x" * 5000),
     ],
 )

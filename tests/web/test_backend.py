@@ -66,5 +66,8 @@ def test_no_event_no_data(backend: Backend) -> None:
 def test_a_version_is_what_was_published_whole(backend: Backend) -> None:
     assert backend.resource(STUDY, "r5", 1) == b"full"
     assert backend.resource(STUDY, "r5", None) == b"as it stands"
-    with pytest.raises(StudyNotFound, match="no version 2"):
-        backend.resource(STUDY, "r5", 2)
+    for profile, version in (("r5", 2), ("imagingselection", 1)):
+        with pytest.raises(StudyNotFound, match=f"no version {version}"):
+            backend.resource(STUDY, profile, version)
+    with pytest.raises(StudyNotFound, match="no output has profile 'imr'; there are r5, imagingselection"):
+        backend.resource(STUDY, "imr", 1)
