@@ -7,7 +7,7 @@ RUN_STAMP := $(VENV)/.run-installed
 DEV_STAMP := $(VENV)/.dev-installed
 INSTALL_INPUTS := pyproject.toml conf/constraints.txt
 
-.PHONY: help run demo test check bench format tools clean
+.PHONY: help run demo test check bench docs format tools clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -30,6 +30,11 @@ check: $(DEV_STAMP)  ## style, types, import directions
 
 bench: $(DEV_STAMP) tools  ## this node beside DCMTK, Orthanc and pynetdicom, as a table (ARGS=--quick: two minutes)
 	$(BIN)/python -m tests.bench $(ARGS)
+
+docs: $(RUN_STAMP)  ## write the pages in docs/fhir anew, from the tables that build the resources
+	@mkdir -p docs/fhir
+	@for name in $$($(BIN)/python -c 'from node.fhir.targets import PROFILES; print(*PROFILES)'); do \
+		$(BIN)/dicom-fhir-node fhir --explain --profile $$name > docs/fhir/$$name.md || exit 1; done
 
 format: $(DEV_STAMP)  ## put the code into its shape
 	$(BIN)/ruff check --fix .

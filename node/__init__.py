@@ -10,14 +10,17 @@ The way of a byte through the package, in order::
                     by the rules of matching.py (pure)
     extract/        raw values -> attributes                                      (pure)
     completion.py   (study, now) -> wait, complete, amend                         (pure)   clock.py drives it
-    publication.py  a version of a study -> its events, in one transaction, through these three:
+    publication.py  a version of a study -> its events, in one transaction, through these:
       assemble/     its rows -> model.Study, disagreements settled                (pure)
-      fhir/         model.Study -> resource, one file a target; check.py refuses  (pure)
+      contents/     its stored files -> documents and settings of model.Study, read in a process of its own
+                    by content/                                                   (pure)
+      fhir/         model.Study -> resource, one file a target; check/ refuses    (pure)
       envelope.py   event id, attributes, size policy                             (pure)
     outbox.py       relay: pending events -> publish/ (NDJSON file or Kafka)
 
 Who holds it together: service.py (start, run, stop) builds the parts with what wiring.py makes of config.py
-and settings.py; recovery.py is what a start and ``reindex`` do first. For people: cli.py with client.py and
-demo.py, web/, health.py, and telemetry.py, which tells metrics.py and logs.py what the parts report. What all
-know: model.py, errors.py, elements.py, peers.py, timing.py.
+and settings.py; recovery.py is what a start and ``reindex`` do first. For people: cli.py with client.py,
+demo.py and preview/ (files -> resources, without a node), web/, health.py, and telemetry.py, which tells
+metrics.py and logs.py what the parts report. What all know: model.py over documents.py and terms.py, errors.py,
+elements.py, peers.py, timing.py.
 """

@@ -19,6 +19,9 @@ from rich.table import Table
 from node import config as configuration
 from node.client import Client
 from node.errors import ConfigError, NodeError
+from node.fhir import pages
+from node.fhir.options import FhirOptions
+from node.fhir.targets import PROFILES, Profile
 
 app = typer.Typer(
     name="dicom-fhir-node",
@@ -93,12 +96,13 @@ def _main(
 def serve(config: ConfigFile = None) -> None:
     """Run the node until SIGTERM or SIGINT, then drain."""
     from node import logs  # imported here: the other commands start faster without the whole node
-    from node.service import Node
+    from node.service import Node, receivers
 
     settings = _load(config)
     logs.configure(settings.log.level, settings.log.format)
     try:
-        node = Node(settings)
+        nursery = receivers(settings)  # before anything starts a thread
+        node = Node(settings, nursery)
         asyncio.run(node.run(lambda line: print(line, flush=True)))
     except OSError as error:
         raise ConfigError([f"can't start: {error}"]) from error
@@ -149,6 +153,60 @@ def send(
     summary = send_with_progress(paths, address, options, _out)
     print_summary(summary, _out)
     raise typer.Exit(summary.exit_code)
+
+
+@app.command()
+@_reported
+def fhir(
+    paths: Annotated[list[Path] | None, typer.Argument(help="DICOM files and folders")] = None,
+    profile: Annotated[str, typer.Option("--profile", "-p", help="what to make; --explain says more")] = "r5",
+    study: Annotated[str, typer.Option(help="only of this Study Instance UID")] = "",
+    explain: Annotated[bool, typer.Option("--explain", help="print where each element comes from")] = False,
+    no_check: Annotated[bool, typer.Option("--no-check", help="print also what is not valid")] = False,
+    config: ConfigFile = None,
+) -> None:
+    """Print what DICOM files would be published as, one resource a line; no node is needed, nothing is kept.
+
+    Exit 1 if anything would not be published, or nothing was found.
+    """
+    if profile not in PROFILES:
+        raise typer.BadParameter(f"{profile!r} is not a profile; there are {', '.join(PROFILES)}")
+    if explain:
+        print(pages.page(PROFILES[profile]), end="")
+        return
+    if not paths:
+        raise typer.BadParameter("give DICOM files or folders")
+    for path in paths:
+        if not path.exists():
+            raise typer.BadParameter(f"no such file or folder: {path}")
+    options = _load(config).fhir.options()
+    absent = [(*key.rpartition("."), message) for key, message in PROFILES[profile].missing(options)]
+    if absent:
+        raise ConfigError([f"[{table}] {key}: {message}" for table, _, key, message in absent])
+    if not _preview(paths, PROFILES[profile], options, study, not no_check):
+        raise typer.Exit(1)
+
+
+def _preview(paths: list[Path], profile: Profile, options: FhirOptions, study: str, check: bool) -> bool:
+    """Prints the resources, tells the rest on stderr; False when something was found wrong, or nothing found."""
+    from node import preview
+    from node.preview import view
+
+    with view.reading(_err) as progress:
+        gathered = preview.gather(paths, study, progress)
+    view.tell_of_files(gathered, _err)
+    printed, faults = 0, 0
+    for one in preview.previews(gathered, profile, options, check):
+        view.tell_of_study(one, _err)
+        for resource in one.resources:
+            _show(resource, False)
+        printed += len(one.resources)
+        faults += len(one.faults)
+    if not printed and not faults:
+        studies = "1 study" if len(gathered.studies) == 1 else f"{len(gathered.studies)} studies"
+        nothing = f"nothing in {studies} for profile {profile.name}"
+        _err.print(nothing if gathered.studies else "no DICOM objects found", markup=False)
+    return bool(printed) and not faults
 
 
 @app.command()

@@ -55,6 +55,7 @@ class Config(BaseSettings):
     completion: settings.Completion = settings.Completion()
     outputs: tuple[settings.Output, ...] = (
         settings.Output(name="r5", profile="r5", topic="imaging-study"),
+        settings.Output(name="imagingselection", profile="imagingselection", topic="imaging-selection"),
     )
     events: settings.Events = settings.Events()
     fhir: settings.Fhir = settings.Fhir()

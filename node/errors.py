@@ -145,7 +145,10 @@ class IndexCorrupt(IndexUnavailable):
     """The index's file is damaged, or is no database: no retry can help."""
 
     retriable = False
-    hint = "Stop the node and run `dicom-fhir-node reindex`: it sets the file aside and makes a new index."
+    hint = (
+        "Restart the node, or stop it and run `dicom-fhir-node reindex`: the file is set aside and a new index is "
+        "made from the stored objects."
+    )
 
 
 class IndexRefused(IndexUnavailable):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
 
@@ -96,7 +96,8 @@ class Relay:
 
     ``stuck_seconds``: a batch in flight for longer counts as stuck, because an idempotent Kafka producer
     waits for its broker without ever reporting an error. ``drain_seconds``: how long a stop waits for the
-    batch in flight; what is not confirmed by then stays pending.
+    batch in flight; what is not confirmed by then stays pending. ``first`` is what has to be settled with the
+    sink before anything is published; like ``publish`` it is tried until it succeeds.
     """
 
     def __init__(
@@ -109,6 +110,7 @@ class Relay:
         backoff: Backoff | None = None,
         stuck_seconds: float = 30.0,
         drain_seconds: float = 10.0,
+        first: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._store = store
         self._publisher = publisher
@@ -117,6 +119,7 @@ class Relay:
         self._backoff = backoff or Backoff()
         self._stuck_seconds = stuck_seconds
         self._drain_seconds = drain_seconds
+        self._first = first
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loop_lock = threading.Lock()
         self._woken = asyncio.Event()
@@ -140,7 +143,8 @@ class Relay:
         stuck_since, error = self._failing_since, self._last_error
         in_flight = self._in_flight_since
         if stuck_since is None and in_flight is not None and self._now() - in_flight > self._stuck_seconds:
-            stuck_since, error = in_flight, "the sink has not confirmed a batch since then"
+            error = self._publisher.trouble() or "the sink has not confirmed a batch since then"
+            stuck_since = in_flight
         backlog = self._store.backlog()
         return RelayHealth(
             stuck_since,
@@ -224,6 +228,8 @@ class Relay:
     async def _start(self) -> None:
         """Connect, and mark what a former run delivered without coming to mark it."""
         await self._publisher.start()
+        if self._first is not None:
+            await self._first()
         after_seq = 0
         while events := await asyncio.to_thread(self._store.unconfirmed, _UNCONFIRMED, after_seq):
             out = await self._publisher.already_out(events)

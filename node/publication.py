@@ -10,7 +10,13 @@ import orjson
 
 from node import assemble, envelope
 from node.envelope import WHOLE_STUDY, Completion, Item, Output, Wrapped
-from node.errors import ResourceInvalid, StorageError, StudyNotFound
+from node.errors import (
+    ContentReaderUnavailable,
+    IndexUnavailable,
+    ResourceInvalid,
+    StorageError,
+    StudyNotFound,
+)
 from node.fhir.options import FhirOptions
 from node.fhir.targets import PROFILES, Need, Profile
 from node.index.intake import PATIENT_CONFLICT
@@ -19,6 +25,9 @@ from node.model import Event, Finding, Reason, Study
 from node.timing import Time
 
 NO_PATIENT_ID: Final = "no-patient-id"
+
+# What says nothing of the study itself.
+_PASSING: Final = (StorageError, OSError, ContentReaderUnavailable, IndexUnavailable)
 
 
 class PublicationObserver(Protocol):
@@ -62,7 +71,10 @@ class _Made(NamedTuple):
 
 
 class StudyPublisher:
-    """Publishes versions, and builds a study's resource for whoever asks. Safe from any thread."""
+    """Publishes versions, and builds a study's resource for whoever asks. Safe from any thread.
+
+    ``needs`` are what the outputs together need of the stored files.
+    """
 
     def __init__(
         self,
@@ -78,7 +90,7 @@ class StudyPublisher:
         self._observer = observer
         self._wake_relay = wake_relay
         needs = (PROFILES[output.profile].needs for output in options.outputs)
-        self._needs: frozenset[Need] = frozenset().union(*needs)
+        self.needs: frozenset[Need] = frozenset().union(*needs)
 
     def publish(self, uid: str, reason: Reason, revision: int | None = None) -> bool:
         """Make the next version's events; False when the study is not (or no longer) to be published.
@@ -143,9 +155,9 @@ class StudyPublisher:
         """The model; None when a fault of ours keeps it from being made: the events are parked then."""
         try:
             study = assemble.study(rows.state.uid, rows.headers, rows.instances)
-            return self._options.contents(study, self._needs)
-        except StorageError:
-            raise  # the disk may answer again: the clock tries it later
+            return self._options.contents(study, self.needs)
+        except _PASSING:
+            raise  # the disk, or the index, may answer again: the clock tries it later
         except Exception as error:  # noqa: BLE001  no study's data may stop the clock
             self._observer.build_failed(rows.state.uid, error)
             return None
@@ -252,5 +264,16 @@ class StudyPublisher:
         for event in publication.events:
             if event.id in publication.parked:
                 self._observer.unfit(event, publication.parked[event.id])
-        if study is not None and study.findings:
-            self._observer.found_amiss(completion.study, list(study.findings))
+        if study is not None and (findings := self._findings(study)):
+            self._observer.found_amiss(completion.study, findings)
+
+    def _findings(self, study: Study) -> list[Finding]:
+        """What is amiss in the study, and what each target could not use; said once however many use it."""
+        targets = {output.profile: PROFILES[output.profile] for output in self._options.outputs}
+        found = list(study.findings)
+        for target in targets.values():
+            try:
+                found += target.findings(study, self._options.fhir)
+            except Exception as error:  # noqa: BLE001  the version is out: what is amiss must not undo it
+                self._observer.build_failed(study.uid, error)
+        return list(dict.fromkeys(found))

@@ -8,19 +8,18 @@ import socket
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from importlib.metadata import version
 
 from node import health, recovery, wiring
-from node.association.listener import Listener, ListenerOptions
-from node.association.negotiation import Negotiator
-from node.association.receiver import Timeouts
+from node.association.listener import Listener
 from node.clock import CompletionClock
 from node.config import Config
-from node.errors import ConfigError, IndexCorrupt, IndexUnavailable
+from node.contents import ContentReader, Contents, slow
+from node.errors import ConfigError
 from node.index.intake import Intake, IntakeRules
 from node.index.outbox import Outbox
-from node.index.rebuild import forget_objects, is_empty, unfinished
-from node.index.search import Search
+from node.index.rebuild import is_empty, unfinished
 from node.index.studies import Studies
 from node.index.writer import IndexWriter
 from node.logs import get_logger
@@ -29,11 +28,12 @@ from node.model import Reason, Received, StudyState
 from node.outbox import Relay
 from node.peers import Peers
 from node.publication import PublicationOptions, StudyPublisher
-from node.recovery import DataDirLock
-from node.services import dimse
-from node.services.echo import EchoService
-from node.services.find import FindService
-from node.services.store import StorePorts, StoreService
+from node.reception import worker
+from node.reception.desk import IndexDesk
+from node.reception.listening import Space, make_listener
+from node.reception.nursery import Nursery
+from node.reception.pool import Pool, processes
+from node.recovery import DataDirLock, Recall
 from node.settings import is_loopback
 from node.telemetry import Telemetry
 from node.timing import SystemTime
@@ -48,8 +48,10 @@ DISTRIBUTION = "dicom-fhir-node"
 class Node:
     """The whole node. Built by the constructor, which touches only ``data_dir``; ``run`` serves."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, nursery: Nursery | None = None) -> None:
+        """``nursery``: objects are received by processes that it forks, else by threads of this one."""
         self.config = config
+        self._nursery = nursery
         self._time = SystemTime()
         self._lock = DataDirLock(config.data_dir)
         peers = wiring.peers(config)
@@ -65,9 +67,13 @@ class Node:
             self.objects,
             self._time,
             self._telemetry,
-            lambda: self.clock.wake(),
+            self._indexed,
         )
-        self.relay = Relay(self.outbox, wiring.sink(config), self._time.wall, self._telemetry)
+        sink = wiring.sink(config)
+        self._recall = Recall(self.engine, sink, config.events_path, lambda: self.clock.start())
+        self.relay = Relay(self.outbox, sink, self._time.wall, self._telemetry, first=self._recall.settle)
+        self._reader = ContentReader(processes=2)
+        self._contents = Contents(self.objects, self._reader, self.studies.locate)
         self.publisher = StudyPublisher(
             self.studies,
             PublicationOptions(
@@ -76,13 +82,14 @@ class Node:
                 ae_title=config.dicom.ae_title,
                 max_event_bytes=config.events.max_event_bytes,
                 dataref=self._dataref,
-                contents=lambda study, _needs: study,
+                contents=self._contents.fill,
             ),
             self._time,
             self._telemetry,
             self.relay.wake,
         )
-        self.listener = self._make_listener(peers)
+        self.listener = self._make_listener(nursery)
+        self._space = Space(self.objects, config.objects.min_free_bytes)
         self.clock = CompletionClock(
             self.studies,
             self._publish_due,
@@ -90,7 +97,7 @@ class Node:
             config.completion.max_seconds,
             self._time,
             self._telemetry,
-            slow=lambda uid: False,
+            self._slow,
         )
         self._http_address = (config.http.host, config.http.port)
         self._watch()
@@ -103,88 +110,56 @@ class Node:
             quarantine_conflicts=self.config.fhir.on_patient_conflict == "quarantine",
         )
 
-    def _make_listener(self, peers: Peers) -> Listener:
-        dicom = self.config.dicom
-        ports = StorePorts(
-            accepted=self._accepted,
-            rejected=self.writer.put,
-            refusal=self._refusal,
-            collides=self._collides if self.config.objects.on_duplicate == "reject" else None,
-        )
-        find = FindService(
-            Search(self.engine),
-            dicom.max_find_answers,
-            dicom.ae_title,
-            self._catch_up,
-            self.metrics.found,
-        )
-        return Listener(
-            ListenerOptions(
-                host=dicom.host,
-                port=dicom.port,
-                max_associations=dicom.max_associations,
-                max_pdu=dicom.max_pdu,
-                timeouts=Timeouts(dicom.timeouts.handshake, dicom.timeouts.idle, dicom.timeouts.transfer),
-                tls=wiring.tls(self.config),
-            ),
-            Negotiator({dicom.ae_title, *dicom.aliases}, peers, dicom.max_pdu),
-            {
-                dimse.C_ECHO_RQ: EchoService(),
-                dimse.C_STORE_RQ: StoreService(self.objects, ports, self._time),
-                dimse.C_FIND_RQ: find,
-            },
-            self._telemetry,
-            self._congestion,
-        )
+    def _make_listener(self, nursery: Nursery | None) -> Listener | Pool:
+        config = self.config
+        desk = IndexDesk(self.writer, self.objects, self.metrics, self._time)
+        if nursery is not None:
+            count = processes(config)
+            return Pool(nursery, count, config, desk, self._telemetry, self._time.offset, self._lock.fd)
+        return make_listener(config, self.objects, self.engine, desk, self._telemetry, self._time)
 
     # what the parts ask of each other
 
-    def _accepted(self, received: Received) -> None:
-        self.listener.brought(received.association, received.key.study)
-        self.writer.put(received)
+    def _indexed(self) -> None:
+        self.clock.wake()
+        if isinstance(self.listener, Pool):
+            self.listener.behind_changed()
 
     def _same_bytes(self, received: Received) -> bool | None:
         if not received.name:  # reindex: the object lies where it is indexed
             return True
         return self.objects.same_bytes(received.name, received.key)
 
-    def _collides(self, received: Received) -> bool:
-        self.writer.wait_until_current()
-        return self.objects.same_bytes(received.name, received.key) is False
-
-    def _refusal(self) -> str | None:
-        least = self.config.objects.min_free_bytes // 5
-        free = self.objects.free_bytes()
-        if free < least:
-            return f"disk full: {free} bytes free, {least} needed"
-        return self.writer.refusal()
-
-    def _congestion(self) -> str | None:
-        least = self.config.objects.min_free_bytes
-        free = self.objects.free_bytes()
-        return f"disk low: {free} bytes free (objects.min_free_bytes)" if free < least else None
-
     def _moved_at(self, study: str) -> float | None:
         moved = self.listener.last_movement(study)
         return None if moved is None else self._time.now() - (time.monotonic() - moved)
 
-    def _catch_up(self) -> None:
-        """What was answered is found; but a disk that is full must not silence C-FIND."""
-        try:
-            self.writer.wait_until_current()
-        except IndexUnavailable as error:
-            _log.warning("find_without_newest", error=str(error), hint=error.hint)
+    def _slow(self, study: str) -> bool:
+        """Publishing it means reading stored files."""
+        return slow(self.studies.sop_classes(study), self.publisher.needs)
 
     def _publish_due(self, study: StudyState, reason: Reason) -> bool:
         # What has been acknowledged by now may say that the study is not quiet after all.
         self.writer.wait_until_current()
         return self.publisher.publish(study.uid, reason, study.revision)
 
+    def _publish_now(self, uid: str, reason: Reason) -> bool:
+        self._recall.check()
+        return self.publisher.publish(uid, reason)
+
+    def _not_completing(self) -> str | None:
+        return self._recall.why or (None if self.clock.running else "its thread has ended")
+
     def _dataref(self) -> str:
         host, port = self._http_address
         if host in ("0.0.0.0", "::"):
             host = socket.gethostname()  # every address is none that a consumer could ask
         return f"http://{_address(host, port)}/api/events/{{id}}/data"
+
+    def _render(self, accept: str) -> tuple[bytes, str]:
+        if isinstance(self.listener, Pool):
+            self.listener.flush()
+        return self.metrics.render(accept)
 
     def _watch(self) -> None:
         gauges: dict[str, Callable[[], float]] = {
@@ -212,11 +187,12 @@ class Node:
         return health.Health(
             [
                 health.Check("dicom", health.listens(lambda: self.listener.listening)),
+                health.Check("index-damage", self.engine.damage),
                 health.Check("index", health.succeeds(self.studies.check_writable)),
                 health.Check("index-writer", lambda: self.writer.failing),
-                health.Check("completion", lambda: None if self.clock.running else "its thread has ended"),
+                health.Check("completion", self._not_completing),
                 health.Check("objects", health.folder_writable(wiring.objects_home(self.config))),
-                health.Check("space", self._congestion),
+                health.Check("space", self._space.low),
                 health.Check("sink", self._sink_stuck),
             ]
         ).reasons()
@@ -225,16 +201,37 @@ class Node:
 
     def recover(self) -> None:
         """Make the index agree with the objects. Blocks; nothing listens yet."""
-        self.engine.create()
+        recovery.open_index(self.engine)
+        recovery.carry_clock(self.studies, self._time.offset)
         self.studies.bring_forward(self._time.now())
         self.writer.start()
-        if unfinished(self.engine) or (is_empty(self.engine) and not self.objects.is_empty()):
+        if not self._recall.look() and (
+            unfinished(self.engine) or (is_empty(self.engine) and not self.objects.is_empty())
+        ):
             _log.warning("index_missing", hint="It is made anew from the stored objects.")
-            recovery.rebuild(self.objects, self.writer, self.engine, self.config.events_path)
+            self.rebuild()
         waiting = recovery.waiting_objects(self.objects, self._time.wall())
         count = recovery.hand_over(waiting, self.writer.put, self.writer.wait_until_current)
         if count:
             _log.info("recovered", objects=count)
+
+    def reindex(self) -> int:
+        """``rebuild`` by command, nothing runs: what the sink has to tell is asked for at once."""
+        count = self.rebuild()
+        if self._recall.pending:
+            sink = wiring.sink(self.config)
+            recall = Recall(self.engine, sink, self.config.events_path, lambda: None)
+            recall.look()
+            asyncio.run(recovery.recall_now(recall, sink))
+        return count
+
+    def rebuild(self) -> int:
+        """Make the index anew; returns how many objects."""
+        remembers = wiring.sink_remembers(self.config)
+        path = self.config.events_path
+        count = recovery.rebuild(self.objects, self.writer, self.engine, path, sink_remembers=remembers)
+        self._recall.look()
+        return count
 
     async def run(self, ready: Callable[[str], None], stop: asyncio.Event | None = None) -> None:
         """Serve until ``stop`` is set, or SIGTERM or SIGINT comes, then drain. ``ready`` gets the one line."""
@@ -260,10 +257,11 @@ class Node:
             http = await self._serve_http()
             try:
                 host, port = await asyncio.to_thread(self._listen)
-                self.clock.start()
+                if not self._recall.pending:
+                    self.clock.start()
                 ready(f"ready dicom={_address(host, port)} http={_address(*http.address)}")
                 _log.info("ready", address=_address(host, port), url=f"http://{_address(*http.address)}/")
-                congestion = self._congestion()
+                congestion = self._space.low()
                 if congestion:  # it listens and refuses everybody: say so before somebody calls
                     _log.warning("not_ready", check="space", why=congestion)
                 await _first_of(stop.wait(), relay, http.failed())
@@ -290,7 +288,7 @@ class Node:
             self.outbox,
             self._time,
             config.completion.max_seconds,
-            self.publisher.publish,
+            self._publish_now,
             self.publisher.resource,
             self.writer.wait_until_current,
             self.clock.wake,
@@ -298,7 +296,7 @@ class Node:
             {output.profile: output.name for output in reversed(config.outputs)},
         )
         app = create_app(
-            backend.services(self.metrics.render, self._reasons),
+            backend.services(self._render, self._reasons),
             loopback=is_loopback(config.http.host),
             token=config.http.token.get_secret_value(),
             allowed_hosts=config.http.allowed_hosts,
@@ -318,9 +316,19 @@ class Node:
 
     def close(self) -> None:
         """Release files; ``run`` does it at its end."""
+        self._reader.close()
+        if isinstance(self.listener, Pool):
+            self.listener.close()
+        if self._nursery is not None:
+            self._nursery.close()
         self.engine.close()
         self.objects.close()
         self._lock.release()
+
+
+def receivers(config: Config) -> Nursery | None:
+    """What forks receiver processes, if they are configured; to be called before any thread is started."""
+    return Nursery.start(partial(worker.main, config)) if processes(config) else None
 
 
 def reindex(config: Config) -> int:
@@ -330,15 +338,9 @@ def reindex(config: Config) -> int:
     """
     node = Node(config)
     try:
-        try:
-            node.engine.create()
-            forget_objects(node.engine)
-        except IndexCorrupt as error:
-            aside = node.engine.set_aside(time.strftime("damaged-%Y%m%dT%H%M%S"))
-            _log.warning("index_set_aside", path=str(aside), error=str(error))
-            node.engine.create()
+        recovery.open_index(node.engine)
         node.writer.start()
-        return recovery.rebuild(node.objects, node.writer, node.engine, config.events_path)
+        return node.reindex()
     finally:
         node.writer.stop()
         node.close()

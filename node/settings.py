@@ -77,6 +77,7 @@ class Dicom(Table):
     aliases: tuple[Title, ...] = ()
     host: str = "0.0.0.0"
     port: Port = 11112
+    receivers: Literal["auto"] | Annotated[int, legal.number, Field(ge=0, le=32)] = "auto"
     max_associations: Annotated[int, legal.number, Field(ge=1, le=10_000)] = 100
     # PS3.8 D.1 sets no least value; below 4096 a command set may not fit in one PDU
     max_pdu: Annotated[int, legal.number, Field(ge=4096, le=16 * 1024 * 1024)] = 131072
@@ -164,6 +165,9 @@ class Kafka(Table):
     compression: Literal["none", "gzip", "lz4", "zstd"] = "lz4"
     exactly_once: bool = True
     transactional_id: Annotated[str, Field(max_length=249)] = ""
+    create_topics: bool = False
+    partitions: Annotated[int, legal.number, Field(ge=1, le=10_000)] = 3
+    replication_factor: Annotated[int, legal.number, Field(ge=0, le=32_767)] = 0
     max_request_size: Annotated[int, legal.number, Field(ge=100_000)] = 16 * 1024 * 1024
     request_timeout_seconds: Seconds = 30
 

@@ -43,7 +43,10 @@ class Telemetry:
         )
 
     def failed(self, address: str, error: BaseException) -> None:
-        _log.error("association_failed", address=address, **_fault(error))
+        log_failed_association(address, error)
+
+    def found(self, level: str, status: int) -> None:
+        self._metrics.found(level, status)
 
     # index writer
 
@@ -113,6 +116,11 @@ class Telemetry:
 
     def parked(self, event: Event) -> None:
         self._metrics.parked(event)
+
+
+def log_failed_association(address: str, error: BaseException) -> None:
+    """A fault of ours ended an association."""
+    _log.error("association_failed", address=address, **_fault(error))
 
 
 def _fault(error: BaseException) -> dict[str, object]:

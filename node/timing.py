@@ -28,11 +28,12 @@ class SystemTime:
     An operator or NTP that sets the clock by an hour makes no study complete early and holds none back.
     """
 
-    def __init__(self) -> None:
-        self._offset = time.time() - time.monotonic()
+    def __init__(self, offset: float | None = None) -> None:
+        """``offset``: of another process of this node, whose clock this one shall agree with."""
+        self.offset = time.time() - time.monotonic() if offset is None else offset
 
     def now(self) -> float:
-        return self._offset + time.monotonic()
+        return self.offset + time.monotonic()
 
     def wall(self) -> float:
         return time.time()

@@ -48,12 +48,12 @@ def rules(config: Config) -> CompletionRules:
     )
 
 
-def objects(config: Config) -> FileObjects:
-    """[objects] as a store. Raises ``ConfigError``."""
+def objects(config: Config, label: str = "") -> FileObjects:
+    """[objects] as a store; ``label`` marks what one of several processes writes. Raises ``ConfigError``."""
     home = objects_home(config)
     durable = config.objects.durability == "fsync"
     try:
-        return FileObjects(config.objects_path, home / "incoming", home / "quarantine", durable)
+        return FileObjects(config.objects_path, home / "incoming", home / "quarantine", durable, label)
     except OSError as error:
         raise ConfigError([f"[objects] url: {error.filename} can't be written: {error.strerror}"]) from error
 
@@ -78,6 +78,11 @@ def sink(config: Config) -> base.Publisher:
     if options.transactional_id is None:
         options = replace(options, transactional_id=f"{options.client_id}-{node_id(config.data_dir)}")
     return kafka.KafkaPublisher(options)
+
+
+def sink_remembers(config: Config) -> bool:
+    """Whether only the sink knows what was published, once the index is lost."""
+    return config.events.sink == "kafka" and config.events.kafka.exactly_once
 
 
 def node_id(data_dir: Path) -> str:

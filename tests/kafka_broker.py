@@ -87,9 +87,21 @@ def free_port() -> int:
 
 
 class KafkaBroker:
-    """A broker with its data in ``folder``; its ports stay the same over restarts."""
+    """A broker with its data in ``folder``; its ports stay the same over restarts.
 
-    def __init__(self, folder: Path, overrides: Mapping[str, str] | None = None) -> None:
+    ``overrides`` are broker settings; ``extra.listeners`` is no setting of Kafka's but adds to both lists of
+    listeners, ``advertised`` is where clients are told to come instead of ``port``, ``plain_name`` the name of
+    the listener there.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        overrides: Mapping[str, str] | None = None,
+        *,
+        advertised: int | None = None,
+        plain_name: str = "PLAINTEXT",
+    ) -> None:
         self._folder = folder
         self._libs = _libraries()
         self._process: subprocess.Popen[str] | None = None
@@ -97,14 +109,34 @@ class KafkaBroker:
         self._started = threading.Event()
         self._output: list[str] = []
         self.port = free_port()
+        self._overrides = dict(overrides or {})
+        self._advertised = advertised
+        self._plain_name = plain_name
+        self._controller_port = free_port()
         self._properties = folder / "server.properties"
-        template = string.Template((_SETUP / "server.properties").read_text())
-        lines = template.substitute(
-            broker_port=self.port, controller_port=free_port(), data_dir=folder / "data"
-        ).splitlines()
-        lines += [f"{key}={value}" for key, value in (overrides or {}).items()]  # the last one of a key holds
-        self._properties.write_text("\n".join(lines) + "\n")
+        self._configure()
         self._format()
+
+    def _configure(self) -> None:
+        template = string.Template((_SETUP / "server.properties").read_text())
+        extra = self._overrides.get("extra.listeners")
+        lines = template.substitute(
+            plain=self._plain_name,
+            broker_port=self.port,
+            advertised_port=self._advertised or self.port,
+            controller_port=self._controller_port,
+            extra=f",{extra}" if extra else "",
+            data_dir=self._folder / "data",
+        ).splitlines()
+        # the last one of a key holds
+        lines += [f"{key}={value}" for key, value in self._overrides.items() if key != "extra.listeners"]
+        self._properties.write_text("\n".join(lines) + "\n")
+
+    def move(self) -> None:
+        """Another port from the next start on, with the same data."""
+        assert self._process is None, "stop it first"
+        self.port = free_port()
+        self._configure()
 
     @property
     def bootstrap(self) -> str:

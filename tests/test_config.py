@@ -52,7 +52,10 @@ def test_defaults_are_those_of_the_contract() -> None:
         url="", durability="fsync", on_duplicate="keep", min_free_bytes=5_000_000_000
     )
     assert config.completion == settings.Completion(quiet_seconds=60, max_seconds=7200, rules=())
-    assert config.outputs == (settings.Output(name="r5", profile="r5", topic="imaging-study"),)
+    assert config.outputs == (
+        settings.Output(name="r5", profile="r5", topic="imaging-study"),
+        settings.Output(name="imagingselection", profile="imagingselection", topic="imaging-selection"),
+    )
     assert (config.events.sink, config.events.max_event_bytes) == ("ndjson", 900_000)
     assert config.events.kafka.bootstrap_servers == "localhost:9092"
     assert (config.events.kafka.security_protocol, config.events.kafka.exactly_once) == ("PLAINTEXT", True)

@@ -132,5 +132,18 @@ RULES: Final[dict[str, Callable[[Study], Iterator[_Hit]]]] = {
     "instance-in-two-series": _split,
 }
 
+# Rules of others: assembling itself, and reading stored files.
+_ELSEWHERE: Final = ("disagreement", "document-unreadable", "settings-unreadable", "documents-over-limit")
+
+# What a document refers to or contains and no selection could be made of (fhir/selections).
+SELECTIONS: Final = (
+    "selection-instance-unknown",  # neither in the document's evidence nor in its study
+    "selection-incomplete",  # a content item without what its kind must have
+    "selection-number-repeated",  # two regions or segments of one number
+    "selections-over-maximum",
+    "region-coordinates-invalid",
+    "region-over-maximum",  # the region is left out, its selection stays
+)
+
 # Every value that data_quality_total{rule} can have.
-NAMES: Final = ("disagreement", *RULES)
+NAMES: Final = (*_ELSEWHERE, *RULES, *SELECTIONS)

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from node.association.negotiation import Negotiator
 from node.association.receiver import Observer, Receiver, Timeouts
@@ -43,6 +43,46 @@ class ListenerOptions:
     max_pdu: int
     timeouts: Timeouts
     tls: ssl.SSLContext | None = None
+
+
+class Places(Protocol):
+    """Counts associations against [dicom] max_associations, wherever they are open."""
+
+    def take(self) -> bool:
+        """Count one more in, or say that there is no room."""
+
+    def give_back(self) -> None:
+        """One has ended."""
+
+
+class OwnPlaces:
+    """The places of a listener that is the only one."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._taken = 0
+        self._lock = threading.Lock()
+
+    def take(self) -> bool:
+        with self._lock:
+            if self._taken >= self._limit:
+                return False
+            self._taken += 1
+            return True
+
+    def give_back(self) -> None:
+        with self._lock:
+            self._taken -= 1
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """The listening socket of the DICOM port; port 0 takes a free one. Raises ``OSError``."""
+    return socket.create_server(
+        (host, port),
+        family=socket.AF_INET6 if ":" in host else socket.AF_INET,
+        backlog=BACKLOG,
+        dualstack_ipv6=host == "::" and socket.has_dualstack_ipv6(),
+    )
 
 
 class BufferPool:
@@ -90,8 +130,11 @@ class Listener:
         services: Mapping[int, Service],
         observer: Observer,
         congested: Callable[[], str | None],
+        places: Places | None = None,
     ) -> None:
         self._options = options
+        self._tls = options.tls
+        self._places = places or OwnPlaces(options.max_associations)
         self._negotiator = negotiator
         self._services = services
         self._observer = observer
@@ -103,22 +146,25 @@ class Listener:
         self._connections: dict[int, _Connection] = {}
         self._associations = 0
         self._stopping = False
+        self._shared = False  # others accept on the socket too: whoever owns it may shut it down
         self._socket: socket.socket | None = None
         self._thread: threading.Thread | None = None
 
-    def start(self) -> tuple[str, int]:
-        """Bind and listen; returns the address bound. Raises ``OSError`` when the port is taken."""
-        host, port = self._options.host, self._options.port
-        self._socket = socket.create_server(
-            (host, port),
-            family=socket.AF_INET6 if ":" in host else socket.AF_INET,
-            backlog=BACKLOG,
-            dualstack_ipv6=host == "::" and socket.has_dualstack_ipv6(),
-        )
+    def start(self, bound: socket.socket | None = None) -> tuple[str, int]:
+        """Bind and listen, or accept on ``bound``, which other processes may share; returns the address.
+
+        Raises ``OSError`` when the port is taken.
+        """
+        self._shared = bound is not None
+        self._socket = bound or bind(self._options.host, self._options.port)
         self._thread = threading.Thread(target=self._accept, name="listener", daemon=True)
         self._thread.start()
         host, port = self._socket.getsockname()[:2]
         return host, port
+
+    def use_tls(self, context: ssl.SSLContext | None) -> None:
+        """New certificates, for connections that are accepted from now on."""
+        self._tls = context
 
     @property
     def listening(self) -> bool:
@@ -174,7 +220,7 @@ class Listener:
             try:
                 sock, address = self._socket.accept()
             except OSError as error:
-                if self._stopping:
+                if self._stopping or (self._shared and error.errno == errno.EINVAL):
                     return
                 self._observer.failed("listener", error)
                 if error.errno in _SOCKET_LOST:
@@ -190,9 +236,9 @@ class Listener:
 
     def _wrapped(self, sock: socket.socket) -> socket.socket:
         """The socket that the connection keeps; a TLS handshake waits until its own thread has it."""
-        if self._options.tls is None:
+        if self._tls is None:
             return sock
-        return self._options.tls.wrap_socket(
+        return self._tls.wrap_socket(
             sock, server_side=True, do_handshake_on_connect=False, suppress_ragged_eofs=True
         )
 
@@ -267,6 +313,7 @@ class Listener:
             self._connections.pop(connection.number, None)
             if connection.negotiated:
                 self._associations -= 1
+                self._places.give_back()
             self._ended.notify_all()
 
     def admit(self, connection: _Connection) -> str | None:
@@ -280,8 +327,8 @@ class Listener:
         with self._lock:
             if self._stopping:
                 return "shutting down"
-            if self._associations >= self._options.max_associations:
-                return f"{self._associations} associations are open (dicom.max_associations)"
+            if not self._places.take():
+                return f"{self._options.max_associations} associations are open (dicom.max_associations)"
             self._associations += 1
             connection.negotiated = True
         return None

@@ -7,18 +7,19 @@ values are those of ``model.Attributes``, so what ``assemble.parts`` knows of co
 
 from __future__ import annotations
 
+import os
 import re
 import struct
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from io import BytesIO
 from math import isfinite
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from pydicom.datadict import dictionary_keyword, dictionary_VR, tag_for_keyword
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
-from pydicom.filereader import read_sequence
+from pydicom.filereader import read_sequence_item
 
 from node.errors import ContentUnreadable
 from node.extract import charset
@@ -50,26 +51,19 @@ class Item(Mapping[str, list[Any]]):
             self._codecs = charset.codecs_of(tuple(_split(own.decode("latin-1"))))
 
     def __getitem__(self, keyword: str) -> list[Any]:
-        found = self.get(keyword)
-        if found is None:
+        if keyword not in self:
             raise KeyError(keyword)
-        return found
-
-    def get(self, keyword: str, default: Any = None) -> Any:  # noqa: ANN401  as Mapping has it
-        """The values of an element, ``default`` when it is absent."""
-        tag = _tag(keyword)
-        if tag not in self._elements:
-            return default
+        tag = tag_of(keyword)
         return self.values_of(tag, dictionary_VR(tag)[:2])
 
     def __iter__(self) -> Iterator[str]:
-        return (keyword for tag in self._elements.keys() if (keyword := _keyword(int(tag))))
+        return (keyword for element in self._elements.elements() if (keyword := _keyword(int(element.tag))))
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
     def __contains__(self, keyword: object) -> bool:
-        return isinstance(keyword, str) and _tag(keyword) in self._elements
+        return isinstance(keyword, str) and tag_of(keyword) in self._elements
 
     def text(self, keyword: str) -> str:
         """A single-valued string; a backslash in it split it, so it is joined again."""
@@ -99,6 +93,10 @@ class Item(Mapping[str, list[Any]]):
         found = self.items_of(keyword)
         return found[0] if found else EMPTY
 
+    def inside(self, elements: Dataset) -> Item:
+        """An item of this one that was read apart from it."""
+        return Item(elements, self._codecs)
+
     def private_text(self, group: int, creator: str, element: int) -> str:
         """A string of the private block that ``creator`` reserved in ``group`` (PS3.5 7.8.1)."""
         for block in range(0x10, 0x100):
@@ -112,7 +110,7 @@ class Item(Mapping[str, list[Any]]):
         """The values of a present element; ``known`` is its VR by PS3.6, for what was sent without a usable one."""
         element = self._elements.get_item(tag)
         if isinstance(element, DataElement):  # a sequence of undefined length, read with what holds it
-            return [Item(one, self._codecs) for one in element.value] if element.VR == "SQ" else []
+            return [self.inside(one) for one in element.value] if element.VR == "SQ" else []
         raw = self._raw(tag)
         vr = element.VR if element.VR in _DECODABLE else known
         if not raw:
@@ -128,11 +126,9 @@ class Item(Mapping[str, list[Any]]):
         return _split(charset.decode(raw, self._codecs, delimiters)) if vr in _SEVERAL else []
 
     def _sequence(self, element: RawDataElement, raw: bytes) -> list[Item]:
-        # A sequence sent as UN is in implicit VR, whatever surrounds it (PS3.5 6.2.2 note 2).
-        implicit = element.is_implicit_VR or element.VR == "UN"
-        little = element.is_little_endian
-        found = read_sequence(BytesIO(raw), implicit, little, len(raw), [charset.DEFAULT[0]])
-        return [Item(one, self._codecs) for one in found]
+        # One sent as UN is in implicit VR, whatever surrounds it (PS3.5 6.2.2 note 2); pydicom looks at each item.
+        found = read_items(BytesIO(raw), len(raw), element.is_implicit_VR, element.is_little_endian)
+        return [self.inside(one) for one in found]
 
     def _raw(self, tag: int) -> bytes | None:
         """The bytes of an element as sent; None when it is absent or a sequence that was read already."""
@@ -145,11 +141,35 @@ class Item(Mapping[str, list[Any]]):
         return bytes(value)
 
 
+_ITEM_TAGS: Final = frozenset(  # Item, Sequence Delimitation Item (PS3.5 7.5)
+    struct.pack(f"{order}HH", 0xFFFE, element) for order in "<>" for element in (0xE000, 0xE0DD)
+)
+
+
+def read_items(file: BinaryIO, length: int | None, implicit: bool, little: bool) -> Iterator[Dataset]:
+    """The items of a sequence whose value begins at the file's position, one by one; no ``length``: up to its
+    delimiter.
+
+    pydicom takes whatever stands there for an item, so a gigabyte of zeros would be a hundred million of them.
+    """
+    start = file.tell()
+    while length is None or file.tell() - start < length:
+        tag = file.read(4)
+        if tag not in _ITEM_TAGS:
+            raise ContentUnreadable("a sequence with something else than items")
+        file.seek(-len(tag), os.SEEK_CUR)
+        found = read_sequence_item(file, implicit, little, [charset.DEFAULT[0]])
+        if found is None:
+            return
+        yield found
+
+
 @lru_cache(maxsize=4096)
-def _tag(keyword: str) -> int:
+def tag_of(keyword: str) -> int:
+    """The tag of a keyword; ValueError when PS3.6 has no such."""
     found = tag_for_keyword(keyword)
     if found is None:
-        raise KeyError(f"{keyword} is no keyword of PS3.6")
+        raise ValueError(f"{keyword} is no keyword of PS3.6")
     return found
 
 
@@ -194,17 +214,19 @@ def _numbers(raw: bytes, code: str, little: bool) -> list[int | float]:
 
 
 _FLOAT: Final = struct.Struct("<f")
+_WHOLE: Final = 2**24  # below it binary32 holds every whole number
+_NORMAL: Final = 2**-126
 
 
 def shortest(value: float) -> float:
     """The double whose decimal form is the shortest that round-trips as binary32: 0.1, not 0.10000000149.
 
-    Six digits always say less than binary32 holds, nine always enough.
+    Six digits always say less than binary32 holds (but where it has lost some: subnormal), nine always enough.
     """
-    if not isfinite(value) or value.is_integer():
+    if not isfinite(value) or (value.is_integer() and abs(value) < _WHOLE):
         return value
     same = _FLOAT.pack(value)
-    for digits in (6, 7, 8):
+    for digits in range(6 if abs(value) >= _NORMAL else 1, 9):
         short = float(f"{value:.{digits}g}")
         if _FLOAT.pack(short) == same:
             return short

@@ -68,21 +68,20 @@ def endpoint_address(options: FhirOptions) -> str | None:
     return (uri(options.endpoint.address) or uri(options.wado_rs_base) or "").rstrip("/") or None
 
 
-def _connection(options: FhirOptions) -> Json:
-    code = options.endpoint.connection_type
+def _coding(code: str) -> Json:
     system, display = CONNECTION_TYPES[code]
     return {"system": system, "code": code, "display": display}
 
 
 def endpoint_r5(options: FhirOptions) -> Json:
-    """Endpoint of R5 (https://hl7.org/fhir/R5/endpoint.html); empty without an address."""
-    address = endpoint_address(options)
+    """Endpoint of R5 (https://hl7.org/fhir/R5/endpoint.html), of ``wado_rs_base`` alone: what ``[fhir.endpoint]``
+    says is for the profiles that must have one. Empty without an address."""
+    address = (uri(options.wado_rs_base) or "").rstrip("/")
     if not address:
         return {}
     return compact(
         status="active",
-        connectionType=[{"coding": [_connection(options)]}],
-        name=string(options.endpoint.name),
+        connectionType=[{"coding": [_coding("dicom-wado-rs")]}],
         payload=[{"type": [_STUDY_PAYLOAD]}],
         address=address,
     )
@@ -95,7 +94,7 @@ def endpoint_r4(options: FhirOptions) -> Json:
         return {}
     return compact(
         status="active",
-        connectionType=_connection(options),
+        connectionType=_coding(options.endpoint.connection_type),
         name=string(options.endpoint.name),
         payloadType=[_STUDY_PAYLOAD],
         address=address,

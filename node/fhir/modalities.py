@@ -100,3 +100,10 @@ DISPLAYS: Final[dict[str, str]] = {
     "XA": "X-Ray Angiography",
     "XC": "External-camera Photography",
 }
+
+# PS3.16 CID 29, edition 2025b: modalities that acquire, none of documents, plans, states or derived objects.
+_ACQUIRING: Final = (
+    "AR BDUS BI BMD CFM CR CT DG DMS DX ECG EEG EMG EOG EPS ES GM HD IO IVOCT IVUS KER LEN LS MG MR NM OAM OCT "
+    "OP OPM OPT OPTBSV OPTENF OPV OSS PA POS PT PX RESP RF RG RTIMAGE SM SRF TG US VA XA XC"
+)
+ACQUISITION: Final[frozenset[str]] = frozenset(_ACQUIRING.split())

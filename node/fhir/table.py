@@ -54,6 +54,15 @@ def fill(rows: Sequence[Row[S, C]], subject: S, context: C) -> Json:
     return found
 
 
+class Built(NamedTuple):
+    """One resource of a study. ``source`` and ``item`` say what of the study it is made from: the SOP Instance
+    UID of a document and a place in it; both are empty for the study as a whole."""
+
+    resource: Json
+    source: str = ""
+    item: str = ""
+
+
 class Section(NamedTuple):
     """One table of a target's documentation: the path of its elements, and the rows."""
 

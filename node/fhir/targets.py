@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Literal, NamedTuple
 
-from node.fhir import check, r5
+from node.fhir import check, dstu1, imagingselection, imr, osiris, r5
 from node.fhir.options import FhirOptions
-from node.fhir.table import Page
-from node.model import Study
+from node.fhir.table import Built, Page
+from node.model import Finding, Study
 
 Resource = dict[str, Any]
 
@@ -18,13 +18,8 @@ Resource = dict[str, Any]
 Need = Literal["settings", "documents", "rejections"]
 
 
-class Built(NamedTuple):
-    """One resource of a study. ``source`` and ``item`` say what of the study it is made from: the SOP Instance
-    UID of a document and a place in it; both are empty for the study as a whole."""
-
-    resource: Resource
-    source: str = ""
-    item: str = ""
+def _none(_: Study, __: FhirOptions) -> tuple[Finding, ...]:
+    return ()
 
 
 class Profile(NamedTuple):
@@ -33,7 +28,7 @@ class Profile(NamedTuple):
     ``kind`` is the event type's word for the resource, ``fhir_version`` the content type's parameter.
     ``build`` gives the resources of a study: exactly one for an ImagingStudy, any number of selections.
     ``check`` raises ResourceInvalid. ``missing`` gives key and message of each configuration key that the
-    target can't do without. ``page`` is its documentation.
+    target can't do without. ``page`` is its documentation. ``findings`` is what this target alone finds amiss.
     """
 
     name: str
@@ -44,6 +39,7 @@ class Profile(NamedTuple):
     check: Callable[[Mapping[str, Any]], None]
     missing: Callable[[FhirOptions], Iterator[tuple[str, str]]]
     page: Page
+    findings: Callable[[Study, FhirOptions], tuple[Finding, ...]] = _none
 
 
 def _study(
@@ -71,6 +67,47 @@ PROFILES: Final[dict[str, Profile]] = {
             partial(check.check, "r5"),
             _nothing,
             r5.PAGE,
+        ),
+        Profile(
+            "imr",
+            "imagingstudy",
+            "4.0",
+            frozenset({"rejections"}),
+            _study(imr.build),
+            partial(check.check, "imr"),
+            imr.missing,
+            imr.PAGE,
+        ),
+        Profile(
+            "osiris",
+            "imagingstudy",
+            "4.0",
+            frozenset({"settings", "rejections"}),
+            _study(osiris.build),
+            partial(check.check, "osiris"),
+            osiris.missing,
+            osiris.PAGE,
+        ),
+        Profile(
+            "dstu1",
+            "imagingstudy",
+            "0.0",
+            frozenset(),
+            _study(dstu1.build),
+            partial(check.check, "dstu1"),
+            _nothing,
+            dstu1.PAGE,
+        ),
+        Profile(
+            "imagingselection",
+            "imagingselection",
+            "5.0",
+            frozenset({"documents"}),
+            imagingselection.build,
+            partial(check.check, "imagingselection"),
+            _nothing,
+            imagingselection.PAGE,
+            imagingselection.findings,
         ),
     )
 }

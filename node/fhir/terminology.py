@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -111,26 +111,7 @@ def modality(value: str) -> Json:
     return {"text": value}
 
 
-def body_site(series: Series, options: FhirOptions) -> Json | None:
-    """CodeableConcept of what the series shows.
-
-    Where instances disagree: the same code is one body part; else the most frequent, unless its share of
-    the instances is below half: then no single one would be true.
-    """
-    shares: dict[object, int] = {}
-    found: dict[object, Json] = {}
-    for part in series.body_parts:
-        one = _body_part(part, options)
-        if one:
-            shares[_key(one)] = shares.get(_key(one), 0) + part.instances
-            found.setdefault(_key(one), one)
-    if not shares:
-        return None
-    winner = max(shares, key=lambda key: shares[key])  # of equals the first, as the model has them in order
-    return found[winner] if 2 * shares[winner] >= sum(shares.values()) else None
-
-
-def _body_part(part: BodyPart, options: FhirOptions) -> Json | None:
+def body_part(part: BodyPart, options: FhirOptions) -> Json | None:
     """Anatomic Region Sequence wins over Body Part Examined; the text is the latter as sent."""
     text = string(part.examined)
     region = coding(part.region, options) if part.region else None
@@ -139,6 +120,29 @@ def _body_part(part: BodyPart, options: FhirOptions) -> Json | None:
     if text is None and part.region:
         text = string(part.region.meaning) or (None if region else string(part.region.value))
     return compact(coding=[region] if region else [], text=text) or None
+
+
+def body_site(
+    series: Series,
+    options: FhirOptions,
+    of: Callable[[BodyPart, FhirOptions], Json | None] = body_part,
+) -> Json | None:
+    """CodeableConcept of what the series shows; ``of`` spells one body part.
+
+    Where instances disagree: the same code is one body part; else the most frequent, unless its share of
+    the instances is below half: then no single one would be true.
+    """
+    shares: dict[object, int] = {}
+    found: dict[object, Json] = {}
+    for part in series.body_parts:
+        one = of(part, options)
+        if one:
+            shares[_key(one)] = shares.get(_key(one), 0) + part.instances
+            found.setdefault(_key(one), one)
+    if not shares:
+        return None
+    winner = max(shares, key=lambda key: shares[key])  # of equals the first, as the model has them in order
+    return found[winner] if 2 * shares[winner] >= sum(shares.values()) else None
 
 
 def body_part_coding(examined: str) -> Json | None:

@@ -4,23 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import orjson
 import sqlalchemy as sa
 
 from node.index import rows, schema
 from node.index.engine import Engine
+from node.publish.base import Published
+
+__all__ = [
+    "Published",
+    "await_versions",
+    "awaits_versions",
+    "delivered",
+    "forget_objects",
+    "is_empty",
+    "published",
+    "restore",
+    "unfinished",
+]
 
 # meta: while a rebuild is under way, the studies that were held before it (orjson list).
-_REBUILDING: Final = "rebuilding"
+_REBUILDING: Final = schema.REBUILDING
 
 
-class Published(NamedTuple):
-    """The newest version of a study that an event tells of, and how many instances it had."""
-
-    version: int
-    instances: int
+# ... and that its objects are all indexed: only the versions are missing, which the sink has to tell.
+_AWAITING: Final = "awaiting-versions"
 
 
 def is_empty(engine: Engine) -> bool:
@@ -44,10 +54,36 @@ def forget_objects(engine: Engine) -> None:
     with engine.write() as connection:
         held = _held_before(connection) or []
         held += connection.scalars(sa.select(study.c.uid).where(study.c.state == "held"))
-        connection.execute(sa.delete(meta).where(meta.c.key == _REBUILDING))
+        connection.execute(sa.delete(meta).where(meta.c.key.in_((_REBUILDING, _AWAITING))))
         connection.execute(sa.insert(meta).values(key=_REBUILDING, value=orjson.dumps(held).decode()))
         for table in (schema.instance, schema.header, schema.series, study):
             connection.execute(sa.delete(table))
+
+
+def await_versions(engine: Engine) -> None:
+    """The objects are indexed; ``restore`` ends the rebuild when the sink has told the versions."""
+    meta = schema.meta
+    with engine.write() as connection:
+        connection.execute(sa.delete(meta).where(meta.c.key == _AWAITING))
+        connection.execute(sa.insert(meta).values(key=_AWAITING, value=""))
+
+
+def awaits_versions(engine: Engine) -> bool:
+    """A rebuild lacks nothing but the versions."""
+    with engine.read() as connection:
+        query = sa.select(schema.meta.c.key).where(schema.meta.c.key == _AWAITING)
+        return connection.scalar(query) is not None
+
+
+def delivered(engine: Engine) -> dict[str, Published]:
+    """The newest versions that are out, by Study Instance UID: of studies that owe the sink nothing."""
+    study, outbox = schema.study, schema.outbox
+    owing = sa.select(outbox.c.study).where(outbox.c.sent_at.is_(None))
+    query = sa.select(study.c.uid, study.c.version, study.c.instances - study.c.added).where(
+        study.c.version > 0, study.c.uid.not_in(owing)
+    )
+    with engine.read() as connection:
+        return {uid: Published(version, instances) for uid, version, instances in connection.execute(query)}
 
 
 def _held_before(connection: sa.Connection) -> list[str] | None:
@@ -108,5 +144,5 @@ def restore(engine: Engine, versions: Mapping[str, Published], wall: float) -> i
                 .where(study.c.uid == uid, study.c.state == "open")
                 .values(state="held", deadline=None)
             )
-        connection.execute(sa.delete(meta).where(meta.c.key == _REBUILDING))
+        connection.execute(sa.delete(meta).where(meta.c.key.in_((_REBUILDING, _AWAITING))))
     return restored

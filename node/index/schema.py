@@ -25,6 +25,9 @@ from sqlalchemy import (
 # Raised together with a step in migrations/versions/
 SCHEMA_VERSION: Final = 2
 
+# A key in ``meta`` while the index is made anew from the objects (index.rebuild).
+REBUILDING: Final = "rebuilding"
+
 metadata = MetaData()
 
 meta = Table(

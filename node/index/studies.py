@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import orjson
 import sqlalchemy as sa
@@ -16,6 +16,8 @@ from node.index.engine import Engine
 from node.model import Event, HeaderSet, InstanceRow, Reason, StudyState
 
 _STUDY = schema.study
+_CLOCK: Final = "clock"  # meta: on which machine, and with which offset, times were written
+_CLOCK_TOLERANCE: Final = 1.0  # seconds: less is the clock being disciplined, not set
 _SUMMARY = tuple(column for column in _STUDY.c if column.name != "attributes")
 
 
@@ -178,6 +180,28 @@ class Studies:
                 )
             return after
 
+    def carry_over(self, machine: str, offset: float) -> float:
+        """At start, before ``bring_forward``: what the times of open studies were moved by, in seconds.
+
+        ``offset`` is the wall clock minus the monotonic clock of ``machine``, one boot of one computer. When it
+        is not what it was at the last start, the wall clock was set between the two, and deadlines written on
+        the old one would come too early or too late by as much. Over a reboot nothing tells.
+        """
+        meta = schema.meta
+        with self._engine.write() as connection:
+            known = connection.scalar(sa.select(meta.c.value).where(meta.c.key == _CLOCK))
+            step = 0.0
+            if known is not None and known.rpartition(" ")[0] == machine:
+                step = offset - float(known.rpartition(" ")[2])
+            if abs(step) < _CLOCK_TOLERANCE:
+                step = 0.0
+            else:
+                times = {name: _STUDY.c[name] + step for name in ("first_at", "last_at", "deadline")}
+                connection.execute(sa.update(_STUDY).where(_STUDY.c.state == "open").values(times))
+            connection.execute(sa.delete(meta).where(meta.c.key == _CLOCK))
+            connection.execute(sa.insert(meta).values(key=_CLOCK, value=f"{machine} {offset!r}"))
+        return step
+
     def bring_forward(self, now: float) -> None:
         """At start: no deadline further away than its own quiet period, wherever the clock stood before."""
         with self._engine.write() as connection:
@@ -235,6 +259,18 @@ class Studies:
                 sa.select(table.c.data).where(table.c.event_id == event_id)
             )
             return found
+
+    def locate(self, instances: Sequence[str]) -> dict[str, tuple[str, str]]:
+        """SOP Instance UIDs -> (Study, Series Instance UID) of those that are here; of several places the first
+        by UID."""
+        table = schema.instance
+        found: dict[str, tuple[str, str]] = {}
+        with self._engine.read() as connection:
+            for portion in outbox.portions(instances):
+                query = sa.select(table.c.uid, table.c.study, table.c.series).where(table.c.uid.in_(portion))
+                for uid, study, series in connection.execute(query.order_by(table.c.study, table.c.series)):
+                    found.setdefault(uid, (study, series))
+        return found
 
     def taken(self, ids: Sequence[str], study: str) -> set[str]:
         """Those of these event ids that the outbox holds for another study than ``study``: a SOP Instance UID

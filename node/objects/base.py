@@ -32,7 +32,14 @@ class Incoming(Protocol):
         """Leave nothing behind, unless committed before; never raises."""
 
 
-class ObjectStore(Protocol):
+class ObjectReader(Protocol):
+    """Objects that lie under their key."""
+
+    def open(self, key: ObjectKey) -> BinaryIO:
+        """Read an object's file; raises ``FileNotFoundError``."""
+
+
+class ObjectStore(ObjectReader, Protocol):
     """Objects wait in ``incoming`` until the index has them, then lie under their key."""
 
     def begin(self, preamble: bytes) -> Incoming:
@@ -49,9 +56,6 @@ class ObjectStore(Protocol):
 
     def open_waiting(self, name: str) -> BinaryIO:
         """Read an incoming object's file; raises ``FileNotFoundError``."""
-
-    def open(self, key: ObjectKey) -> BinaryIO:
-        """Read a stored object's file; raises ``FileNotFoundError``."""
 
     def keys(self) -> Iterator[ObjectKey]:
         """Every stored object (for ``reindex``)."""

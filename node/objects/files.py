@@ -46,15 +46,17 @@ class FileObjects:
     """An object store on one local file system.
 
     ``root`` holds the objects under their keys; ``incoming`` and ``quarantine`` must lie on the same file
-    system, because objects move by rename. With ``durable`` off nothing is synced.
+    system, because objects move by rename. With ``durable`` off nothing is synced. ``label`` (letters and
+    digits) marks the incoming objects of one of several processes that write here.
     """
 
-    def __init__(self, root: Path, incoming: Path, quarantine: Path, durable: bool) -> None:
+    def __init__(self, root: Path, incoming: Path, quarantine: Path, durable: bool, label: str = "") -> None:
         self._root = root
         self._incoming = incoming
         self._quarantine = quarantine
         self._durable = durable
         self._numbers = itertools.count()
+        self._label = f"-{label}-" if label else "-"
         for folder in (root, incoming, quarantine):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._incoming_fd = os.open(incoming, os.O_RDONLY | os.O_DIRECTORY)
@@ -62,12 +64,17 @@ class FileObjects:
 
     def begin(self, preamble: bytes) -> IncomingFile:
         """Open a new object whose file starts with ``preamble``. Raises ``StorageError``."""
-        name = f"{time.time_ns():016x}-{next(self._numbers) & 0xFFFFFF:06x}"
+        name = f"{time.time_ns():016x}{self._label}{next(self._numbers) & 0xFFFFFF:06x}"
         return IncomingFile(self._prefix + name, self._incoming_fd, name, preamble, self._durable)
 
-    def waiting(self) -> Iterator[str]:
-        """Names of committed objects not under their key yet, oldest first; partial ones are removed."""
+    def waiting(self, label: str = "") -> Iterator[str]:
+        """Names of committed objects not under their key yet, oldest first; partial ones are removed.
+
+        ``label``: only of that process, which must have ended; without it nothing may be writing here.
+        """
         for name in sorted(os.listdir(self._incoming)):
+            if label and f"-{label}-" not in name:
+                continue
             path = self._incoming / name
             if name.endswith(_PART):
                 path.unlink()

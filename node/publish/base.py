@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from node.errors import PublishUnavailable
 from node.model import Event
@@ -18,11 +18,26 @@ class Outcome:
     refused: str | None = None
 
 
+class Published(NamedTuple):
+    """The newest version of a study that an event tells of, and how many instances it had."""
+
+    version: int
+    instances: int
+
+
+class SinkRefuses(PublishUnavailable):
+    """The sink answers, but not as it is configured here or there: somebody has to correct it."""
+
+    hint = "Correct what the error names; delivery goes on by itself then, nothing is lost meanwhile."
+
+
 class PartlyPublished(PublishUnavailable):
     """Some of a batch has an outcome, the rest can't be delivered now because of their ``topics``.
 
     Saves what is known to be out from being published again, and other topics from waiting with these.
     """
+
+    hint = "Look at the topics named; other topics go on meanwhile, and these by themselves when they can."
 
     def __init__(self, what: str, outcomes: Sequence[Outcome], topics: Collection[str]) -> None:
         super().__init__(what)
@@ -75,6 +90,21 @@ class Publisher(Protocol):
         After ``PublishUnavailable`` some may have been delivered: the same ids are then published again, but
         for those that ``PartlyPublished`` has an outcome of.
         """
+
+    async def published(self) -> Mapping[str, Published]:
+        """The versions that the sink itself remembers, by Study Instance UID, for an index made anew.
+
+        Empty for a sink that remembers none.
+        """
+
+    async def remembers(self) -> bool:
+        """Whether every version published so far is in ``published``; True for a sink that remembers none."""
+
+    async def remember(self, versions: Mapping[str, Published]) -> None:
+        """Make it so, from an index that knows: these versions are out."""
+
+    def trouble(self) -> str | None:
+        """Why the batch at hand takes its time, so far as known. Callable from any thread."""
 
     async def stop(self) -> None:
         """Close; never raises."""

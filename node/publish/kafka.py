@@ -1,16 +1,18 @@
-"""The Kafka sink: CloudEvents in binary mode, idempotent with acks=all; the one user of aiokafka.
+"""The Kafka sink: CloudEvents in binary mode, idempotent with acks=all.
 
 Each study's events are sent one after the other, all studies of a batch at once. That keeps the order within
 a study whatever the broker refuses, because no later event of the study is in flight with an earlier one.
 
-Exactly once: a batch is one transaction, which also writes the ids of its events to the node's own cursor
-topic. The relay marks a batch before it hands over the next one, so after a crash only the last batch is in
-doubt, and the last committed cursor record settles that doubt.
+Exactly once: a batch is one transaction, which also writes the ids of its events and the versions of their
+studies to the node's own cursor topic. The relay marks a batch before it hands over the next one, so after a
+crash only the last batch is in doubt, and the last committed cursor record settles that doubt.
 
 What aiokafka 0.14 makes necessary:
 
 * its defaults are acks=1 without idempotence;
-* an idempotent send never gives up, and there is no taking it back: nothing here puts a timeout around one;
+* an idempotent send never gives up, and there is no taking it back: no timeout ends one. It is given up when
+  the cluster, asked anew, has moved to other addresses (the producer asks only those it knows) or has lost the
+  topic; what became of it is then the cursor's to tell;
 * after a produce error that it does not retry, the producer's sequence numbers have a gap that no broker
   accepts: the producer is replaced;
 * a refusal strikes the whole record batch, innocent events in it too: each is then tried alone;
@@ -20,47 +22,39 @@ What aiokafka 0.14 makes necessary:
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from collections import defaultdict
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 import aiokafka.errors as kafka_errors  # type: ignore[import-untyped]
-import orjson
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic  # type: ignore[import-untyped]
-from aiokafka.helpers import create_ssl_context  # type: ignore[import-untyped]
 
 from node.errors import PublishUnavailable
 from node.logs import get_logger
 from node.model import Event
-from node.publish.base import Batch, Outcome, PartlyPublished
+from node.publish.base import Batch, Outcome, PartlyPublished, Published, SinkRefuses
 from node.publish.bindings import headers
-from node.publish.kafka_options import KafkaOptions, legal_topic
+from node.publish.kafka_client import abandon, brokers_of, look_at, started_producer
+from node.publish.kafka_cursor import Cursor, Record, told_by, version_records
+from node.publish.kafka_faults import FAILURES, explained, refusal
+from node.publish.kafka_log import Heard
+from node.publish.kafka_options import KafkaOptions
+from node.publish.kafka_topics import Topics
 
 _log = get_logger(__name__)
 
-# IllegalOperation is what sends get after another one of their transaction has failed.
-_FAILURES: Final = (kafka_errors.KafkaError, kafka_errors.IllegalOperation)
+# How long a batch is in flight before the cluster is asked whether the producer still knows it right.
+_LOOK_AGAIN_SECONDS: Final = 5.0
+_VERSIONS_A_TRANSACTION: Final = 500
 
-# Errors about the event or its topic that no repetition mends (Kafka protocol, error codes). Every other
-# error is the broker's or the network's state, and the event waits.
-_REFUSALS: Final[dict[type[Exception], str]] = {
-    kafka_errors.MessageSizeTooLargeError: "larger than the broker or max_request_size allows",
-    kafka_errors.RecordListTooLargeError: "larger than the broker's segment.bytes",
-    kafka_errors.InvalidTopicError: "the topic's name is not a legal one",
-    kafka_errors.TopicAuthorizationFailedError: "no right to write to the topic",
-    kafka_errors.PolicyViolationError: "against a policy of the broker",
-    kafka_errors.InvalidTimestampError: "its timestamp is out of the topic's range",
-    kafka_errors.UnsupportedForMessageFormatError: "the topic's message format has no headers",
-}
 
-# Between the attempts that aiokafka makes by itself while a broker is away. Each one logs a few lines.
-_RETRY_MS: Final = 1000
+class _Doubt(NamedTuple):
+    """A commit whose answer did not come: the transaction, where its cursor record is, and its events."""
 
-# How long a topic may take to appear in the metadata. A missing topic must not hold up the others; one that
-# the broker creates on demand appears within a second.
-_TOPIC_SECONDS: Final = 5.0
+    transaction: str
+    offset: int
+    seqs: frozenset[int]
 
 
 class KafkaPublisher:
@@ -71,60 +65,147 @@ class KafkaPublisher:
 
     def __init__(self, options: KafkaOptions) -> None:
         self._options = options
-        self._cursor = _Cursor(options) if options.transactions else None
+        self._heard = Heard(options.bootstrap_servers)
+        self._topics = Topics(options, self._heard)
+        self._cursor = Cursor(options, self._topics, self._heard) if options.transactions else None
+        self._claimed = False  # this process has taken the transactional id
+        self._fenced = ""  # who has it now
         self._producer: Any = None
         self._broken = ""  # why the producer can't be used any more
         self._under_way = False  # sends or a commit that have not ended
-        self._doubt: tuple[str, set[int]] | None = None  # transaction and seqs of an unconfirmed commit
-        self._known_out: set[int] = set()  # seqs of such a commit that turned out to have happened
+        self._doubt: _Doubt | None = None
+        self._known_out: set[int] = set()  # seqs of a commit that turned out to have happened
 
     async def start(self) -> None:
-        await self._connect()
+        with self._heard.listening():
+            await self._connect()
 
     async def already_out(self, events: Sequence[Event]) -> set[str]:
-        """The ids in the last committed transaction; none without transactions, nothing tells then."""
+        """The ids in the last committed transactions; none without transactions, nothing tells then."""
         if self._cursor is None:
             return set()
-        return (await self._cursor.read())[1] & {event.id for event in events}
+        with self._heard.listening():
+            return await self._cursor.last_ids() & {event.id for event in events}
+
+    async def published(self) -> Mapping[str, Published]:
+        """What the cursor remembers; nothing without transactions."""
+        if self._cursor is None:
+            return {}
+        with self._heard.listening():
+            await self._connect()
+            versions = await self._cursor.versions()
+        if not self._cursor.complete:
+            hint = "What was published before the cursor kept versions may be published again as version 1."
+            _log.warning(
+                "kafka_cursor_incomplete", topic=self._cursor.topic, studies=len(versions), hint=hint
+            )
+        return versions
+
+    async def remembers(self) -> bool:
+        if self._cursor is None:
+            return True
+        with self._heard.listening():
+            await self._connect()
+        return self._cursor.complete
+
+    async def remember(self, versions: Mapping[str, Published]) -> None:
+        if self._cursor is None:
+            return
+        with self._heard.listening():
+            await self._connect()
+            items = list(versions.items())
+            for start in range(0, len(items), _VERSIONS_A_TRANSACTION):
+                await self._write(list(version_records(dict(items[start : start + _VERSIONS_A_TRANSACTION]))))
+            await self._write([await self._cursor.claim(time.time(), complete=True)])
+        _log.info("kafka_cursor_complete", topic=self._cursor.topic, studies=len(versions))
+
+    def trouble(self) -> str | None:
+        return self._heard.trouble
 
     async def publish(self, events: Sequence[Event]) -> list[Outcome]:
         batch = Batch(events)
+        with self._heard.listening():
+            try:
+                await self._publish(batch)
+            except PublishUnavailable as error:
+                self._settle_known(batch)
+                if batch.outcomes:
+                    batch.waiting.update((event.topic, str(error)) for event in batch.left())
+                    raise self._partly(batch) from error
+                raise
+        if batch.left():
+            raise self._partly(batch)
+        return self._outcomes(batch)
+
+    async def _publish(self, batch: Batch) -> None:
         await self._connect()
         self._settle_known(batch)
-        await self._look_up_topics(batch)
+        await self._topics.look_up(batch, self._producer)
         await self._attempt(batch.ready(), batch, alone=False)
-        if self._broken:
+        if self._broken or self._under_way:
             await self._one_by_one(batch)
-        outcomes = [batch.outcomes[id(event)] for event in events if id(event) in batch.outcomes]
-        if len(outcomes) < len(events):
-            why = "; ".join(f"topic {topic}: {why}" for topic, why in sorted(batch.waiting.items()))
-            raise PartlyPublished(f"Kafka {self._options.bootstrap_servers}: {why}", outcomes, batch.waiting)
-        return outcomes
+
+    def _outcomes(self, batch: Batch) -> list[Outcome]:
+        return [batch.outcomes[id(event)] for event in batch.events if id(event) in batch.outcomes]
+
+    def _partly(self, batch: Batch) -> PartlyPublished:
+        why = "; ".join(f"topic {topic}: {why}" for topic, why in sorted(batch.waiting.items()))
+        what = f"Kafka {self._options.bootstrap_servers}: {why}"
+        return PartlyPublished(what, self._outcomes(batch), batch.waiting)
 
     async def stop(self) -> None:
         producer, self._producer = self._producer, None
         if producer is not None:
-            if self._under_way or self._broken:
-                await _abandon(producer)
-            else:
-                await producer.stop()
+            with self._heard.listening():
+                if self._under_way or self._broken:
+                    await abandon(producer)
+                else:
+                    await producer.stop()
         self._under_way = False
         self._broken = ""
+
+    # the producer
 
     async def _connect(self) -> None:
         """Have a producer that works; raises ``PublishUnavailable`` at once when no broker answers."""
         if self._broken or self._under_way:
             _log.warning("kafka_producer_replaced", why=self._broken or "it was interrupted")
             await self.stop()
+        if self._fenced:
+            await self._settle_doubt()
+            raise SinkRefuses(self._fenced)
+        if self._producer is not None and self._doubt is None:
+            return
+        if self._cursor is not None:
+            await self._cursor.ensure()
+            await self._stand_back(self._cursor)
         if self._producer is None:
-            if self._cursor is not None:
-                await self._cursor.create()
             # With transactions this also ends, one way or the other, what a former producer left open.
-            self._producer = await _started(self._options)
+            self._producer = await started_producer(self._options, self._heard)
+        await self._settle_doubt()
+        self._heard.clear()
+        if self._cursor is not None and not self._claimed:
+            await self._write([await self._cursor.claim(time.time())])
+            self._claimed = True
+
+    async def _stand_back(self, cursor: Cursor) -> None:
+        """Two nodes that share a transactional id would take it from each other for ever: the one that has it
+        longer gives up, until it is started again."""
+        usurper = await cursor.usurper() if self._claimed else None
+        if usurper is None:
+            return
+        await self._settle_doubt()
+        self._fenced = (
+            f"Kafka {self._options.bootstrap_servers}: another node ({usurper}) uses the transactional id "
+            f"{self._options.transactions}: give one of them its own transactional_id in [events.kafka], then "
+            "restart this one"
+        )
+        raise SinkRefuses(self._fenced)
+
+    async def _settle_doubt(self) -> None:
         if self._cursor is not None and self._doubt is not None:
-            committed, _ = await self._cursor.read()
-            if committed == self._doubt[0]:
-                self._known_out |= self._doubt[1]
+            if await self._cursor.committed(self._doubt.transaction, self._doubt.offset):
+                self._known_out |= self._doubt.seqs
             self._doubt = None
 
     def _settle_known(self, batch: Batch) -> None:
@@ -133,29 +214,69 @@ class KafkaPublisher:
                 batch.settle(event)
                 self._known_out.discard(event.seq)
 
-    async def _look_up_topics(self, batch: Batch) -> None:
-        topics = sorted({event.topic for event in batch.events})
-        reasons = await asyncio.gather(*(self._topic_problem(topic) for topic in topics))
-        for topic, (refused, waiting) in zip(topics, reasons, strict=True):
-            if waiting is not None:
-                batch.waiting[topic] = waiting
-            for event in batch.events:
-                if refused is not None and event.topic == topic:
-                    batch.settle(event, refused)
+    async def _write(self, records: Sequence[Record]) -> None:
+        """Records of the cursor alone, in a transaction of their own."""
+        assert self._cursor is not None
+        self._under_way = True
+        error = await self._supervised(self._write_cursor(self._cursor, records), {self._cursor.topic})
+        if error is not None:
+            self._broken = explained(error)
+            raise SinkRefuses(
+                f"Kafka {self._options.bootstrap_servers}, topic {self._cursor.topic}: {explained(error)}"
+            ) from error
+        self._under_way = False
 
-    async def _topic_problem(self, topic: str) -> tuple[str | None, str | None]:
-        """Why nothing can be written to the topic: for good, or for now."""
-        if not legal_topic(topic):
-            return _REFUSALS[kafka_errors.InvalidTopicError], None
+    async def _write_cursor(self, cursor: Cursor, records: Sequence[Record]) -> None:
+        await self._producer.begin_transaction()
+        await self._send_cursor(cursor, records)
+        await self._producer.commit_transaction()
+
+    async def _send_cursor(self, cursor: Cursor, records: Sequence[Record]) -> int:
+        """The offset of the first record, once all are acknowledged."""
+        sent = [await self._producer.send(cursor.topic, partition=0, **record) for record in records]
+        return int((await asyncio.gather(*sent))[0].offset)
+
+    async def _supervised(self, work: Coroutine[Any, Any, None], topics: set[str]) -> Exception | None:
+        """Do what waits inside of aiokafka; the error that ended it, or that makes waiting for it pointless."""
+        task = asyncio.create_task(work)
+        self._heard.in_flight = True
         try:
-            async with asyncio.timeout(_TOPIC_SECONDS):
-                await self._producer.partitions_for(topic)
-        except TimeoutError:
-            return None, "not known to the broker: create it, or let the broker create topics"
-        except kafka_errors.KafkaError as error:
-            reason = _refusal(error)
-            return (reason, None) if reason else (None, _text(error))
-        return None, None
+            while True:
+                await asyncio.wait({task}, timeout=_LOOK_AGAIN_SECONDS)
+                if task.done():
+                    break
+                overtaken = await self._overtaken(topics)
+                if overtaken is not None and not task.done():
+                    return overtaken
+            error = task.exception()
+        finally:
+            self._heard.in_flight = False
+            if not task.done():
+                task.cancel()
+                await asyncio.wait({task})
+        if error is None:
+            self._heard.clear()
+            return None
+        if isinstance(error, FAILURES) and isinstance(error, Exception):
+            return error
+        raise error
+
+    async def _overtaken(self, topics: set[str]) -> Exception | None:
+        """Why the producer waits in vain: the brokers are somewhere else now, or the topic is gone."""
+        try:
+            now = await look_at(self._options, sorted(topics), self._heard)
+        except PublishUnavailable:
+            return None  # they are away: the producer waits for them as it should
+        known = brokers_of(self._producer)
+        if now.brokers and known.isdisjoint(now.brokers):
+            where = ", ".join(f"{host}:{port}" for host, port in sorted(now.brokers))
+            moved: Exception = kafka_errors.NoBrokersAvailable(f"the brokers are at {where} now")
+            return moved
+        errors = (state.error for state in now.topics.values())
+        gone = [one for one in errors if isinstance(one, kafka_errors.UnknownTopicOrPartitionError)]
+        return gone[0] if gone else None
+
+    # events
 
     async def _one_by_one(self, batch: Batch) -> None:
         """What a broken producer left: each event alone, so that a refusal names the one that it is about."""
@@ -173,48 +294,53 @@ class KafkaPublisher:
         """Send once; an event may be left without outcome. ``alone``: no other event shares its fate."""
         if not events:
             return
+        sent: list[Event] = []
         self._under_way = True
-        if self._cursor is None:
-            sent = await self._send_all(events, batch, alone)
-        else:
-            sent = await self._transaction(self._cursor, events, batch, alone)
+        work = (
+            self._transaction(events, batch, alone, sent)
+            if self._cursor
+            else self._send_all(events, batch, alone, sent)
+        )
+        error = await self._supervised(work, {event.topic for event in events})
+        if error is not None:
+            self._broken = self._broken or explained(error)
+            if alone:
+                batch.waiting.update((event.topic, explained(error)) for event in events)
+            if self._cursor is not None:
+                return
         self._under_way = False
         for event in sent:
             batch.settle(event)
 
     async def _transaction(
-        self, cursor: _Cursor, events: Sequence[Event], batch: Batch, alone: bool
-    ) -> list[Event]:
-        """The events that one transaction delivered: all that were not refused, or none."""
-        transaction = uuid.uuid4().hex
-        try:
-            await self._producer.begin_transaction()
-            sent = await self._send_all(events, batch, alone)
-            if self._broken:
-                return []  # the start of the next producer aborts it
-            if sent:
-                ids = [*batch.delivered(), *(event.id for event in sent)]
-                await (await self._producer.send(cursor.topic, **cursor.record(transaction, ids)))
-                self._doubt = (transaction, {event.seq for event in sent})
-            await self._producer.commit_transaction()
-        except _FAILURES as error:
-            self._broken = _text(error)
-            if alone:
-                batch.waiting.update((event.topic, _text(error)) for event in events)
-            return []
+        self, events: Sequence[Event], batch: Batch, alone: bool, delivered: list[Event]
+    ) -> None:
+        """``delivered`` gets all events that were not refused when the transaction is committed."""
+        assert self._cursor is not None
+        await self._producer.begin_transaction()
+        sent: list[Event] = []
+        await self._send_all(events, batch, alone, sent)
+        if self._broken:
+            return  # the start of the next producer aborts it
+        if sent:
+            name, ids = uuid.uuid4().hex, [*batch.delivered(), *(event.id for event in sent)]
+            records = [self._cursor.transaction(name, ids), *version_records(told_by(sent))]
+            offset = await self._send_cursor(self._cursor, records)
+            self._doubt = _Doubt(name, offset, frozenset(event.seq for event in sent))
+        await self._producer.commit_transaction()
         self._doubt = None
-        return sent
+        delivered += sent
 
-    async def _send_all(self, events: Sequence[Event], batch: Batch, alone: bool) -> list[Event]:
-        """The events that were acknowledged."""
+    async def _send_all(self, events: Sequence[Event], batch: Batch, alone: bool, sent: list[Event]) -> None:
+        """``sent`` gets the events that were acknowledged."""
         studies: dict[str, list[Event]] = defaultdict(list)
         for event in events:
             studies[event.study].append(event)
-        sent = await asyncio.gather(*(self._send_in_order(study, batch, alone) for study in studies.values()))
-        return [event for study in sent for event in study]
+        await asyncio.gather(*(self._send_in_order(study, batch, alone, sent) for study in studies.values()))
 
-    async def _send_in_order(self, events: Sequence[Event], batch: Batch, alone: bool) -> list[Event]:
-        sent = []
+    async def _send_in_order(
+        self, events: Sequence[Event], batch: Batch, alone: bool, sent: list[Event]
+    ) -> None:
         for event in events:
             if self._broken:
                 break
@@ -222,16 +348,15 @@ class KafkaPublisher:
             if error is None:
                 sent.append(event)
                 continue
-            refusal = _refusal(error)
+            refused = refusal(error)
             # An event that never entered a record batch is refused for its own sake, and nothing else is
             # harmed. In a batch it may suffer for a neighbour, and the producer's sequence has a gap.
-            if refusal is not None and (alone or not entered):
-                batch.settle(event, refusal)
+            if refused is not None and (alone or not entered):
+                batch.settle(event, refused)
             elif alone:
-                batch.waiting[event.topic] = _text(error)
-            if entered or refusal is None:
-                self._broken = self._broken or _text(error)
-        return sent
+                batch.waiting[event.topic] = explained(error)
+            if entered or refused is None:
+                self._broken = self._broken or explained(error)
 
     async def _send(self, event: Event) -> tuple[Exception | None, bool]:
         """The error if there is one, and whether the event had entered a record batch."""
@@ -242,157 +367,6 @@ class KafkaPublisher:
             )
             entered = True
             await acknowledged
-        except _FAILURES as error:
+        except FAILURES as error:
             return error, entered
         return None, entered
-
-
-class _Cursor:
-    """The node's compacted topic of one partition: what its last committed transaction held."""
-
-    def __init__(self, options: KafkaOptions) -> None:
-        self._options = options
-        self._id = options.transactions or ""
-        self.topic = options.cursor_topic
-
-    def record(self, transaction: str, ids: Sequence[str]) -> dict[str, bytes]:
-        """Key and value of a cursor record."""
-        return {"key": self._id.encode(), "value": orjson.dumps({"transaction": transaction, "ids": ids})}
-
-    async def create(self) -> None:
-        """Make the topic when it is missing, with up to three replicas."""
-        admin = AIOKafkaAdminClient(**_connection(self._options))
-        try:
-            await admin.start()
-            if self.topic in await admin.list_topics():
-                return
-            replicas = min(3, len((await admin.describe_cluster())["brokers"]))
-            settings = {"cleanup.policy": "compact", "segment.bytes": str(16 * 1024 * 1024)}
-            answer = await admin.create_topics([NewTopic(self.topic, 1, replicas, topic_configs=settings)])
-            for _, code, *text in answer.topic_errors:
-                if code not in (0, kafka_errors.TopicAlreadyExistsError.errno):
-                    raise kafka_errors.for_code(code)(*text)
-        except (kafka_errors.KafkaError, TimeoutError) as error:
-            raise self._unavailable(error) from error
-        finally:
-            await admin.close()
-
-    async def read(self) -> tuple[str | None, set[str]]:
-        """The last committed transaction and the ids of its events; (None, empty) before the first one."""
-        consumer = AIOKafkaConsumer(
-            **_connection(self._options),
-            isolation_level="read_committed",
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-        )
-        try:
-            await consumer.start()
-            partition = TopicPartition(self.topic, 0)
-            consumer.assign([partition])
-            async with asyncio.timeout(self._options.request_timeout_seconds):
-                return await self._last(consumer, partition)
-        except (kafka_errors.KafkaError, TimeoutError) as error:
-            raise self._unavailable(error) from error
-        finally:
-            await consumer.stop()
-
-    async def _last(self, consumer: Any, partition: Any) -> tuple[str | None, set[str]]:
-        begin = (await consumer.beginning_offsets([partition]))[partition]
-        end = (await consumer.end_offsets([partition]))[partition]
-        back, found = 64, None
-        while found is None and end > begin:
-            # Looked for from the end, because compaction is lazy: the topic may still hold every record.
-            start = max(begin, end - back)
-            consumer.seek(partition, start)
-            while await consumer.position(partition) < end:
-                for records in (await consumer.getmany(partition, timeout_ms=200)).values():
-                    for record in records:
-                        found = record.value if record.key == self._id.encode() else found
-            if start == begin:
-                break
-            back *= 16
-        if found is None:
-            return None, set()
-        value = orjson.loads(found)
-        return value["transaction"], set(value["ids"])
-
-    def _unavailable(self, error: Exception) -> PublishUnavailable:
-        return PublishUnavailable(f"Kafka {self._options.bootstrap_servers}, {self.topic}: {_text(error)}")
-
-
-def _text(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".removesuffix(": ")
-
-
-def _refusal(error: Exception) -> str | None:
-    for kind, reason in _REFUSALS.items():
-        if isinstance(error, kind):
-            return f"{type(error).__name__}: {reason}"
-    return None
-
-
-async def _started(options: KafkaOptions) -> Any:
-    producer = AIOKafkaProducer(**_arguments(options))
-    try:
-        await producer.start()
-    except kafka_errors.KafkaError as error:
-        await producer.stop()
-        raise PublishUnavailable(f"Kafka {options.bootstrap_servers}: {_text(error)}") from error
-    except BaseException:
-        await _abandon(producer)
-        raise
-    return producer
-
-
-def _arguments(options: KafkaOptions) -> dict[str, Any]:
-    return {
-        **_connection(options),
-        "acks": "all",
-        "enable_idempotence": True,
-        "transactional_id": options.transactions,
-        "compression_type": None if options.compression == "none" else options.compression,
-        "max_request_size": options.max_request_size,
-    }
-
-
-def _connection(options: KafkaOptions) -> dict[str, Any]:
-    """What producer, consumer and admin client share; raises ``PublishUnavailable`` for unusable files."""
-    context = None
-    if options.security_protocol in ("SSL", "SASL_SSL"):
-        try:
-            context = create_ssl_context(
-                cafile=options.ssl_cafile or None,
-                certfile=options.ssl_certfile or None,
-                keyfile=options.ssl_keyfile or None,
-                password=options.ssl_password or None,
-            )
-        except OSError as error:
-            raise PublishUnavailable(f"events.kafka.ssl_*: {error}") from error
-    return {
-        "bootstrap_servers": options.bootstrap_servers,
-        "client_id": options.client_id,
-        "request_timeout_ms": round(options.request_timeout_seconds * 1000),
-        "retry_backoff_ms": _RETRY_MS,
-        "security_protocol": options.security_protocol,
-        "sasl_mechanism": options.sasl_mechanism,
-        "sasl_plain_username": options.sasl_username,
-        "sasl_plain_password": options.sasl_password,
-        "ssl_context": context,
-    }
-
-
-async def _abandon(producer: Any) -> None:
-    """Close a producer whose sends may never end. ``AIOKafkaProducer.stop`` waits for them without limit, so
-    its sender is cancelled first; the second cancel ends the request that the first one waits for."""
-    sender, accumulator = producer._sender.sender_task, producer._message_accumulator
-    while sender is not None and not sender.done():
-        sender.cancel()
-        await asyncio.wait({sender}, timeout=1.0)
-    batches = [*accumulator._pending_batches, *(b for queue in accumulator._batches.values() for b in queue)]
-    accumulator._pending_batches.update(batches)  # their done callbacks take each of them out again
-    waiters = [waiter for batch in batches for waiter in (batch.future, batch._drain_waiter)]
-    for waiter in (*waiters, producer._txn_manager._transaction_waiter):
-        # Nobody else will look at it; asyncio complains of errors that were never retrieved.
-        if waiter is not None and not waiter.cancel() and not waiter.cancelled():
-            waiter.exception()
-    await producer.stop()

@@ -29,6 +29,10 @@ class KafkaOptions:
     # One per node on a cluster: a second node with the same id would fence the first one off.
     transactional_id: str | None = None
     exactly_once: bool = True
+    # Whether the node may make the topics it needs; ``replication_factor`` 0 is up to three replicas.
+    create_topics: bool = False
+    partitions: int = 3
+    replication_factor: int = 0
     # The broker's own message.max.bytes decides: it applies after compression, this one before.
     max_request_size: int = 16 * 1024 * 1024
     request_timeout_seconds: float = 30.0
@@ -40,7 +44,7 @@ class KafkaOptions:
 
     @property
     def cursor_topic(self) -> str:
-        """The compacted topic that says what the node's last transaction held."""
+        """The compacted topic that says what the node has published."""
         return re.sub(r"[^a-zA-Z0-9._-]", "_", self.transactions or "")[:200] + "-cursor"
 
 

@@ -11,16 +11,16 @@ import asyncio
 import fcntl
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import orjson
 
 from node.errors import PublishUnavailable
 from node.logs import get_logger
 from node.model import Event
-from node.publish.base import Outcome
+from node.publish.base import Outcome, Published
 from node.publish.bindings import structured
 
 _log = get_logger(__name__)
@@ -33,6 +33,14 @@ _BLOCK: Final = 1024 * 1024
 _LINE_FEED: Final = "the resource's bytes contain a line break, which NDJSON can't hold"
 
 
+class _Cut(NamedTuple):
+    """Where a file has to end, because an append behind it failed."""
+
+    device: int
+    inode: int
+    end: int
+
+
 class NdjsonPublisher:
     """Appends to ``path``, created 0600 because events hold patient data.
 
@@ -43,6 +51,8 @@ class NdjsonPublisher:
         self._path = path
         self._lock = threading.Lock()
         self._file: int | None = None
+        self._owed: _Cut | None = None
+        self._doubtful = False  # a sync at opening failed: the file's tail may be in memory only
 
     async def start(self) -> None:
         await asyncio.to_thread(self._start)
@@ -56,6 +66,19 @@ class NdjsonPublisher:
         if batch:
             await asyncio.to_thread(self._append, batch)
         return [Outcome(event, _LINE_FEED if line is None else None) for event, line in lines]
+
+    async def published(self) -> Mapping[str, Published]:
+        """None: who makes the index anew reads the file itself, whichever sink is configured now."""
+        return {}
+
+    async def remembers(self) -> bool:
+        return True
+
+    async def remember(self, versions: Mapping[str, Published]) -> None:
+        """Nothing: the lines are the memory."""
+
+    def trouble(self) -> str | None:
+        return None
 
     async def stop(self) -> None:
         await asyncio.to_thread(self._stop)
@@ -85,13 +108,27 @@ class NdjsonPublisher:
 
     def _take_back(self, file: int, end: int) -> None:
         """Remove what a failed append left. The descriptor goes too: after a failed sync its pages may count
-        as clean without being on disk, so nothing that is written through it later could be trusted."""
+        as clean without being on disk, so nothing that is written through it later could be trusted.
+
+        What can't be removed now is owed: the next ``_open`` does it first. Else the same events would be
+        appended a second time behind it."""
         try:
-            os.ftruncate(file, end)
-            os.fdatasync(file)
+            found = os.fstat(file)
+            self._owed = _Cut(found.st_dev, found.st_ino, end)
+            self._cut(file)
         except OSError as error:
             _log.warning("event_log_not_cut_back", path=str(self._path), error=str(error))
         self._close()
+
+    def _cut(self, file: int) -> None:
+        """Remove what a failed append has left in this file."""
+        owed = self._owed
+        found = os.fstat(file)
+        if owed is not None and (owed.device, owed.inode) == (found.st_dev, found.st_ino):
+            if found.st_size > owed.end:
+                os.ftruncate(file, owed.end)
+            os.fdatasync(file)
+        self._owed = None
 
     def _opened(self) -> int:
         """The descriptor of the file that is at ``path`` now."""
@@ -118,10 +155,15 @@ class NdjsonPublisher:
         try:
             # Cutting back a torn line would destroy what another writer is appending just now.
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._cut(file)
             self._mend(file)
             # What a process wrote before it was killed is in the page cache only, until somebody syncs it.
+            if self._doubtful:
+                _write_again(self._path, os.fstat(file).st_size)
+            self._doubtful = True
             os.fsync(file)
             _sync_folder(self._path.parent)
+            self._doubtful = False
         except BlockingIOError as error:
             os.close(file)
             raise OSError(error.errno, "another process has it open for appending") from error
@@ -162,8 +204,11 @@ class NdjsonPublisher:
 
     def _close(self) -> None:
         if self._file is not None:
-            os.close(self._file)
-            self._file = None
+            file, self._file = self._file, None
+            try:
+                os.close(file)
+            except OSError as error:  # what counts as out was synced before: nothing of it can be lost here
+                _log.warning("event_log_not_closed", path=str(self._path), error=str(error))
 
     def _unavailable(self, error: OSError) -> PublishUnavailable:
         return PublishUnavailable(f"event log {self._path}: {error.strerror or error}")
@@ -205,6 +250,17 @@ def _write_all(file: int, data: bytes) -> None:
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(file, rest) :]
+
+
+def _write_again(path: Path, size: int) -> None:
+    """Make the tail's pages dirty: after a failed sync they count as clean, and a further one says nothing."""
+    file = os.open(path, os.O_RDWR | os.O_CLOEXEC)  # not for appending: pwrite(2) ignores its offset then
+    try:
+        for start in range(max(0, size - _TAIL), size, _BLOCK):
+            os.pwrite(file, os.pread(file, min(_BLOCK, size - start), start), start)
+        os.fsync(file)
+    finally:
+        os.close(file)
 
 
 def _sync_folder(path: Path) -> None:

@@ -126,20 +126,17 @@ class _StoreOperation:
         header.compare(key, sop_class, command.sop_class, command.sop_instance)
         received = self._received(key, sop_class, raw)
         self._incoming.commit()
-        if self._collides(received):
-            reason = "duplicate-rejected"
-            self._ports.rejected(self._rejection(reason, f"{key.instance} is stored with other bytes"))
-            raise DuplicateObject("SOP Instance UID is stored with other bytes")
-        self._ports.accepted(received)
-
-    def _collides(self, received: Received) -> bool:
-        if self._ports.collides is None:
-            return False
         try:
-            return self._ports.collides(received)
+            if self._ports.collides is None or not self._ports.collides(received):
+                self._ports.accepted(received)
+                return
         except NodeError:  # it will be answered as a failure, so it must not turn up after a restart
             self._objects.drop_waiting(received.name)
             raise
+        self._ports.rejected(
+            self._rejection("duplicate-rejected", f"{key.instance} is stored with other bytes")
+        )
+        raise DuplicateObject("SOP Instance UID is stored with other bytes")
 
     def _received(self, key: ObjectKey, sop_class: str, raw: RawHeader) -> Received:
         return Received(
@@ -159,9 +156,9 @@ class _StoreOperation:
         """Keep the bytes of a data set that can't be taken: they are whole, and may be all there is."""
         try:
             self._incoming.commit()
-        except StorageError as failed:
+            self._ports.rejected(self._rejection(type(error).__name__, str(error)))
+        except NodeError as failed:
             return f"{error}; not kept: {failed}"
-        self._ports.rejected(self._rejection(type(error).__name__, str(error)))
         return str(error)
 
     def _rejection(self, reason: str, detail: str) -> Rejection:

@@ -36,31 +36,6 @@ GOLDEN: dict[str, Any] = {
         "div": '<div xmlns="http://www.w3.org/1999/xhtml"><p>Imaging study 1.2.826.0.1.3680043.8.498.77</p>'
         "<p>CT THORAX</p><p>CT, RTSTRUCT: 2 series, 2 instances</p></div>",
     },
-    "contained": [
-        {
-            "resourceType": "Device",
-            "id": "dev1",
-            "manufacturer": "ACME Imaging",
-            "serialNumber": "SN-7",
-            "name": [{"value": "CTStation1", "type": "user-friendly-name"}],
-            "modelNumber": "Spiral 64",
-            "version": [{"value": "VB20A"}, {"value": "1.2"}],
-        },
-        {
-            "resourceType": "Endpoint",
-            "id": "endpoint1",
-            "status": "active",
-            "connectionType": [
-                concept(
-                    "http://terminology.hl7.org/CodeSystem/endpoint-connection-type",
-                    "dicom-wado-rs",
-                    "DICOM WADO-RS",
-                )
-            ],
-            "payload": [{"type": [concept(DCM, "113014", "Study")]}],
-            "address": "https://pacs.example.org/dicomweb",
-        },
-    ],
     "identifier": [
         {"use": "official", "system": "urn:dicom:uid", "value": f"urn:oid:{STUDY}"},
         {"use": "secondary", "system": "https://dicom.example.org/study-id", "value": "S42"},
@@ -148,6 +123,31 @@ GOLDEN: dict[str, Any] = {
                     "title": "Lung contours",
                 }
             ],
+        },
+    ],
+    "contained": [
+        {
+            "resourceType": "Device",
+            "id": "dev1",
+            "manufacturer": "ACME Imaging",
+            "serialNumber": "SN-7",
+            "name": [{"value": "CTStation1", "type": "user-friendly-name"}],
+            "modelNumber": "Spiral 64",
+            "version": [{"value": "VB20A"}, {"value": "1.2"}],
+        },
+        {
+            "resourceType": "Endpoint",
+            "id": "endpoint1",
+            "status": "active",
+            "connectionType": [
+                concept(
+                    "http://terminology.hl7.org/CodeSystem/endpoint-connection-type",
+                    "dicom-wado-rs",
+                    "DICOM WADO-RS",
+                )
+            ],
+            "payload": [{"type": [concept(DCM, "113014", "Study")]}],
+            "address": "https://pacs.example.org/dicomweb",
         },
     ],
 }

@@ -309,9 +309,3 @@ def test_control_characters_and_escapes_never_come_out() -> None:
 def test_the_narrative_is_escaped() -> None:
     resource = built(ct(StudyDescription="<b>&"), options=FULL)
     assert "<p>&lt;b&gt;&amp;</p>" in resource["text"]["div"]
-
-
-def test_every_profile_is_complete() -> None:
-    for name, profile in PROFILES.items():
-        assert profile.name == name
-        profile.check(profile.build(assembled([ct()]), OPTIONS))

@@ -284,4 +284,4 @@ def test_lists_and_counts(arrivals: Arrivals) -> None:
 def test_check_writable(arrivals: Arrivals) -> None:
     arrivals.studies.check_writable()
     with arrivals.engine.read() as connection:
-        assert connection.scalar(sa.select(schema.meta.c.value)) == str(schema.SCHEMA_VERSION)
+        assert connection.scalar(sa.select(schema.meta.c.value).where(schema.meta.c.key == "schema")) == str(schema.SCHEMA_VERSION)

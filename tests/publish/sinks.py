@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from node.errors import PublishUnavailable
 from node.model import Event
-from node.publish.base import Outcome
+from node.publish.base import Outcome, Published
 
 
 class Clock:
@@ -73,6 +73,18 @@ class Scripted:
         if self._answers:
             return await self._answers.pop(0)(events)
         return [Outcome(found) for found in events]
+
+    async def published(self) -> Mapping[str, Published]:
+        return {}
+
+    async def remembers(self) -> bool:
+        return True
+
+    async def remember(self, versions: Mapping[str, Published]) -> None:
+        pass
+
+    def trouble(self) -> str | None:
+        return None
 
     async def stop(self) -> None:
         self.stopped += 1

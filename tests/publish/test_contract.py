@@ -48,7 +48,10 @@ def sink(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sink]:
     broker.create_topic(topic)
     once = request.param == "kafka-exactly-once"
     options = KafkaOptions(
-        bootstrap_servers=broker.bootstrap, exactly_once=once, transactional_id=f"node-{topic}"
+        bootstrap_servers=broker.bootstrap,
+        exactly_once=once,
+        transactional_id=f"node-{topic}",
+        create_topics=True,
     )
     yield Sink(lambda: KafkaPublisher(options), lambda: _records(broker.read_all(topic)), topic)
 

@@ -211,3 +211,62 @@ def test_synced_before_it_counts_as_out(tmp_path: Path, monkeypatch: pytest.Monk
     (seen,) = _with(path, publish)
     opened = [("fsync", "events.ndjson"), ("fsync", "log")]
     assert seen == [*opened, ("write", "events.ndjson"), ("fdatasync", "events.ndjson")]
+
+
+def test_a_failed_append_that_could_not_be_taken_back_is_before_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whole lines were written, neither synced nor cut: they must not stand there twice."""
+    path = tmp_path / "events.ndjson"
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    async def broken(publisher: NdjsonPublisher) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fdatasync", fail)
+            patch.setattr(os, "ftruncate", fail)
+            with pytest.raises(PublishUnavailable):
+                await publisher.publish([event("1.2"), event("1.3")])
+            with pytest.raises(PublishUnavailable):
+                await publisher.publish([event("1.2"), event("1.3")])
+        assert _ids(path) == ["r5/1.1/1", "r5/1.2/1", "r5/1.3/1"]
+
+    _with(
+        path, lambda p: p.publish([event("1.1")]), broken, lambda p: p.publish([event("1.2"), event("1.3")])
+    )
+    assert _ids(path) == ["r5/1.1/1", "r5/1.2/1", "r5/1.3/1"]
+
+
+def test_after_a_failed_sync_at_opening_the_tail_is_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sync that failed once tells nothing when it succeeds later: the pages count as clean."""
+    path = tmp_path / "events.ndjson"
+    path.write_bytes(_line(event("1.1")))
+    calls: list[str] = []
+    real_write, real_sync = os.pwrite, os.fsync
+
+    def sync(file: int) -> None:
+        calls.append("fsync")
+        if len(calls) == 1:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        real_sync(file)
+
+    def write(file: int, data: bytes, offset: int) -> int:
+        calls.append(f"pwrite {len(data)} at {offset}")
+        return real_write(file, data, offset)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(os, "pwrite", write)
+
+    async def start_twice() -> None:
+        publisher = NdjsonPublisher(path)
+        with pytest.raises(PublishUnavailable):
+            await publisher.start()
+        await publisher.start()
+        await publisher.stop()
+
+    asyncio.run(start_twice())
+    assert calls == ["fsync", f"pwrite {path.stat().st_size} at 0", "fsync", "fsync", "fsync"]
+    assert path.read_bytes() == _line(event("1.1"))

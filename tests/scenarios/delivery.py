@@ -6,7 +6,7 @@ import asyncio
 import gc
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -15,9 +15,10 @@ from confluent_kafka import Message
 from node.index.engine import Engine
 from node.index.outbox import Outbox, add
 from node.model import Event
-from node.outbox import Backoff, Relay
+from node.outbox import Backoff, Relay, RelayHealth
 from node.publish.kafka import KafkaPublisher
 from node.publish.kafka_options import KafkaOptions
+from tests.harness import eventually
 from tests.kafka_broker import KafkaBroker
 from tests.publish.sinks import Counted
 
@@ -40,7 +41,12 @@ def topic(kafka_broker: KafkaBroker) -> str:
 
 
 def kafka_options(broker: KafkaBroker, **more: object) -> KafkaOptions:
-    given: dict[str, object] = {"exactly_once": False, "transactional_id": f"node-{uuid.uuid4()}", **more}
+    given: dict[str, object] = {
+        "exactly_once": False,
+        "transactional_id": f"node-{uuid.uuid4()}",
+        "create_topics": True,
+        **more,
+    }
     return KafkaOptions(bootstrap_servers=broker.bootstrap, **given)  # type: ignore[arg-type]
 
 
@@ -70,6 +76,18 @@ async def commit(engine: Engine, relay: Relay | None, *events: Event) -> None:
             relay.wake()  # from the thread that committed, as the clock does it
 
     await asyncio.to_thread(write)
+
+
+async def until_health(relay: Relay, condition: Callable[[RelayHealth], object]) -> RelayHealth:
+    """The relay's state once it meets ``condition``."""
+
+    def probe() -> RelayHealth | None:
+        health = relay.health()
+        return health if condition(health) else None
+
+    found = await asyncio.to_thread(eventually, probe, 60.0)
+    assert found is not None
+    return found
 
 
 def ids_of(messages: list[Message]) -> list[str]:

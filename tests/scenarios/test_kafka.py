@@ -207,7 +207,7 @@ def test_a_missing_topic_waits_alone_and_delivery_goes_on_when_it_is_there(
     others = [event(f"1.8.{n}", 1, "there") for n in range(5)]
 
     async def run(broker: KafkaBroker) -> None:
-        async with relaying(engine, kafka_options(broker)) as (relay, metrics):
+        async with relaying(engine, kafka_options(broker, create_topics=False)) as (relay, metrics):
             await commit(engine, relay, events[0], *others[:3], events[1])
             await metrics.until(lambda: len(metrics.out) == 3)
             await commit(engine, relay, *others[3:], events[2])

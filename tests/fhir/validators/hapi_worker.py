@@ -12,40 +12,37 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
 import jpype  # type: ignore[import-untyped]
 
-# FHIR version -> HAPI's context, and the folders of definitions beside those of FHIR itself.
+# FHIR version -> HAPI's context, and the folders of definitions beside those of FHIR itself; of one URL the last
+# counts: the published page's profiles before those that upstream has added since.
 CONTEXTS: Final = {
     "4.0": ("forR4", ("imr", "osiris", "dicom-terminology")),
-    "5.0": ("forR5", ("dicom-sr/page-2025-05-01", "dicom-terminology")),
+    "5.0": ("forR5", ("dicom-sr/head", "dicom-sr/page-2025-05-01", "dicom-terminology")),
 }
 CONFORMANCE: Final = ("StructureDefinition", "ValueSet", "CodeSystem")
 # These call themselves complete and are not: Osiris lists 387 codes of SNOMED CT, all others would be unknown.
 FRAGMENTS: Final = ("http://snomed.info/sct",)
 # Quick to start rather than quick in the long run: a session asks a few hundred times.
-JAVA: Final = (
-    "-Xmx2g",
-    "-XX:+UseSerialGC",
-    "-XX:TieredStopAtLevel=1",
-    "-Dorg.slf4j.simpleLogger.defaultLogLevel=off",
-)
+JAVA: Final = ("-Xmx2g", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 
 
-def definitions(folder: Path) -> list[str]:
-    """The conformance resources of a folder, as JSON."""
-    found = []
-    for path in sorted(folder.glob("*.json")):
+def definitions(folders: Iterable[Path]) -> Iterator[str]:
+    """The conformance resources in the folders, as JSON."""
+    found: dict[tuple[str, str], Any] = {}
+    for path in (path for folder in folders for path in sorted(folder.glob("*.json"))):
         resource = json.loads(path.read_bytes())
         if not isinstance(resource, dict) or resource.get("resourceType") not in CONFORMANCE:
             continue
         if resource["resourceType"] == "CodeSystem" and resource["url"] in FRAGMENTS:
             resource["content"] = "fragment"
-        found.append(json.dumps(resource))
-    return found
+        found[resource["resourceType"], resource["url"]] = resource
+    return map(json.dumps, found.values())
 
 
 def validator(version: str, data: Path) -> Any:
@@ -56,9 +53,8 @@ def validator(version: str, data: Path) -> Any:
     context = getattr(hapi.FhirContext, make)()
     ours = module.support.PrePopulatedValidationSupport(context)
     parser = context.newJsonParser()
-    for folder in folders:
-        for text in definitions(data / folder):
-            ours.addResource(parser.parseResource(text))
+    for text in definitions(data / folder for folder in folders):
+        ours.addResource(parser.parseResource(text))
     unknown = module.support.UnknownCodeSystemWarningValidationSupport(context)
     # A code of a system that isn't here (LOINC, UMLS) is no fault; that it is outside a required set still is one.
     unknown.setNonExistentCodeSystemSeverity(hapi.support.IValidationSupport.IssueSeverity.WARNING)

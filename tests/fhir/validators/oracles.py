@@ -25,7 +25,8 @@ Resource = Mapping[str, Any]
 
 class Target(NamedTuple):
     """What an output has to hold: ``profile`` is the one every resource must satisfy, claimed or not; without
-    it, those that the resource claims. ``definitions`` are folders of the shared data."""
+    it, those that the resource claims. ``definitions`` are folders of the shared data; of one URL the last counts
+    (upstream's profiles before those of the published page)."""
 
     version: Literal["0.0", "4.0", "5.0"]
     definitions: tuple[str, ...] = ()
@@ -45,7 +46,7 @@ TARGETS: Final[dict[str, Target]] = {
         "https://ig-osiris.cancer.fr/ig/osiris/StructureDefinition/onco-imagingstudy",
     ),
     "dstu1": Target("0.0"),
-    "imagingselection": Target("5.0", ("r5/core", "dicom-sr/page-2025-05-01")),
+    "imagingselection": Target("5.0", ("r5/core", "dicom-sr/head", "dicom-sr/page-2025-05-01")),
 }
 _SCHEMAS: Final = {"4.0": "r4", "5.0": "r5"}
 

@@ -6,6 +6,7 @@ import copy
 import json
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -31,6 +32,16 @@ WORKED: Final = {
     "r5-imagingselection-scoord-2d": "imagingselection",
     "r5-imagingselection-scoord-3d": "imagingselection",
     "r5-imagingselection-seg-segment": "imagingselection",
+}
+# What the publishers of FHIR and of the profiles have as examples -> an output with the same definitions.
+PUBLISHED: Final = {
+    "r5/ImagingStudy-example*": "r5",
+    "r5/ImagingSelection-example*": "imagingselection",
+    "r5/Endpoint-example*": "r5",
+    "imr/ImagingStudy-ex*": "imr",
+    "osiris/ImagingStudy-fhir*": "osiris",
+    "dicom-sr/*/ImagingSelection*": "imagingselection",
+    "dstu1/imagingstudy-example-0.0.82": "dstu1",
 }
 # Broken ones that HAPI lets pass. The profile checker sees them all.
 UNSEEN_BY_HAPI: Final = {
@@ -80,6 +91,17 @@ def test_every_example_is_used() -> None:
 @pytest.mark.parametrize(("name", "target"), WORKED.items(), ids=WORKED)
 def test_oracles_accept_the_worked_examples(name: str, target: str) -> None:
     assert oracles.faults(target, [_read(name)]) == [[]]
+
+
+def _published(pattern: str) -> list[Any]:
+    found = [json.loads(path.read_bytes()) for path in sorted(oracles.DATA.glob(f"{pattern}.json"))]
+    assert found
+    return found
+
+
+@pytest.mark.parametrize(("pattern", "target"), PUBLISHED.items(), ids=PUBLISHED)
+def test_oracles_accept_the_published_examples(pattern: str, target: str) -> None:
+    assert not any(oracles.faults(target, _published(pattern)))
 
 
 def test_the_profile_checker_finds_what_is_broken(verdict: dict[str, str]) -> None:
@@ -181,6 +203,7 @@ def test_each_resource_has_its_own_faults() -> None:
 
 
 @pytest.mark.hapi
+@pytest.mark.timeout(600)  # the first one may fetch the jars
 class TestHapi:
     """HAPI sees the invariants and all slicing; see UNSEEN_BY_HAPI for what it does not."""
 
@@ -188,6 +211,12 @@ class TestHapi:
     def test_worked_examples(self, hapi: Hapi, name: str) -> None:
         row = oracles.TARGETS[WORKED[name]]
         assert hapi.errors(_read(name), row.version, row.profile) == []
+
+    @pytest.mark.parametrize("pattern", [one for one in PUBLISHED if not one.startswith("dstu1")])
+    def test_published_examples(self, hapi: Hapi, pattern: str) -> None:
+        row = oracles.TARGETS[PUBLISHED[pattern]]
+        for resource in _published(pattern):
+            assert hapi.errors(resource, row.version, row.profile) == []
 
     def test_broken_examples(self, hapi: Hapi, verdict: dict[str, str]) -> None:
         name = verdict["file"]
@@ -222,6 +251,15 @@ class TestHapi:
         assert any("weightheight" in one for one in hapi.errors(resource, "4.0"))
 
     def test_every_known_difference_still_is_one(self, hapi: Hapi) -> None:
-        unexplained = [_read(name) for name, target in WORKED.items() if target == "imagingselection"]
-        said = [one.message for resource in unexplained for one in hapi.findings(resource, "5.0")]
+        viewer = _read("r5-imagingstudy")
+        _with("ihe-iid", "contained", 0, "connectionType", 0, "coding", 0, "code")(viewer)
+        examples = [viewer, _read("r5-imagingselection-rtstruct-region-in-space")]
+        said = [one.message for resource in examples for one in hapi.findings(resource, "5.0")]
         assert [pattern for pattern in KNOWN if not any(re.search(pattern, text) for text in said)] == []
+
+    def test_a_process_that_ends_is_no_verdict(self, tmp_path: Path) -> None:
+        with (
+            Hapi(tmp_path, oracles.DATA) as without_jars,
+            pytest.raises(pytest.fail.Exception, match="Error"),
+        ):
+            without_jars.errors(_read("r5-imagingstudy"), "5.0")

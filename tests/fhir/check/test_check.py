@@ -91,16 +91,16 @@ FAULTS = {
     "empty reference": (put("referrer", {"type": "Practitioner"}), "referrer"),
     "dangling": (put("endpoint", 0, "reference", "#nope"), "not there"),
     "endpoint to device": (put("endpoint", 0, "reference", "#dev1"), "refers to a Device"),
-    "unreferenced": (drop("endpoint"), "nothing refers to #endpoint1"),
+    "unreferenced": (drop("endpoint"), "contained[1]: nothing refers to it"),
     "same id twice": (put("contained", 1, "id", "dev1"), "used twice"),
     "nested contained": (
         put("contained", 0, "contained", [{"resourceType": "Device", "id": "x"}]),
-        "contains",
+        "contained[0].contained",
     ),
     "contained meta": (put("contained", 0, "meta", {"versionId": "1"}), "meta"),
     "endpoint status": (put("contained", 1, "status", "on"), "status"),
     "device name type": (put("contained", 0, "name", 0, "type", "other"), "type"),
-    "no contained type": (drop("contained", 0, "resourceType"), "no resourceType"),
+    "no contained type": (drop("contained", 0, "resourceType"), "contained[0].resourceType: missing"),
     "identifier use": (put("identifier", 0, "use", "temporary"), "use"),
     "narrative status": (put("text", "status", "made"), "text.status"),
     "series count": (put("numberOfSeries", 3), "numberOfSeries"),
@@ -111,7 +111,7 @@ FAULTS = {
         lambda one: one["series"][0]["instance"].append(one["series"][0]["instance"][0]),
         "listed twice",
     ),
-    "other resource": (put("resourceType", "Patient"), "Patient"),
+    "other resource": (put("resourceType", "Patient"), "ImagingStudy.resourceType"),
     "no resource": (drop("resourceType"), "resourceType"),
 }
 

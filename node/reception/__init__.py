@@ -1,0 +1,13 @@
+"""Receiving in processes of its own: several of them accept on one listening socket, and hand what they stored
+to the one process that owns index, clock, outbox, metrics and web.
+
+A receiver keeps nothing that a crash could lose: an object's file is the truth, and the record of it is sent
+before the answer. So one that dies costs its open associations and nothing else.
+
+channel     framed messages and calls over a socket pair
+board       the few numbers that all processes must see at once
+nursery     forks receivers from a process that has no threads
+worker      a receiver process
+pool        the owner's side: starts them, reads what they hand over, starts another when one dies
+listening   the listener with its services, as both ways of running need it
+"""

@@ -1,0 +1,1 @@
+"""What stored files contain."""

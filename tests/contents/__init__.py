@@ -1,0 +1,1 @@
+"""Reading stored documents in processes of their own."""
