@@ -209,7 +209,7 @@ def _segmentation(name: str) -> Slice:
 _FRAME_OF_REFERENCE: Final = element("frameOfReferenceUid", "1..1", ID)
 
 # Profile -> DCM code and display that it fixes, and its other rows.
-_ROWS: Final[dict[str, tuple[str, str, tuple[Element, ...]]]] = {
+ROWS: Final[dict[str, tuple[str, str, tuple[Element, ...]]]] = {
     "region-in-space": ("130488", "Region In Space", (_instances(_STRUCTURE_SET),)),
     "image-region-2d": ("111030", "Image Region", (_instances(_WITH_REGION),)),
     "image-region-3d": ("111030", "Image Region", (_FRAME_OF_REFERENCE,)),
@@ -269,5 +269,5 @@ def _profile(name: str, code: str, display: str, rows: tuple[Element, ...]) -> S
 
 
 PROFILES: Final[dict[str, Shape]] = {
-    f"{_BASE}/{name}": _profile(name, code, display, rows) for name, (code, display, rows) in _ROWS.items()
+    f"{_BASE}/{name}": _profile(name, code, display, rows) for name, (code, display, rows) in ROWS.items()
 }

@@ -117,14 +117,13 @@ DATE_TIME: Final = _in_calendar(_formed("dateTime", f"{_YEAR}(-{_MONTH}(-{_DAY}(
 INSTANT: Final = _in_calendar(_formed("instant", f"{_YEAR}-{_MONTH}-{_DAY}{_TIME}"))
 INTEGER: Final = _integer("integer", -_INT32)
 UNSIGNED_INT: Final = _integer("unsignedInt", 0)
-POSITIVE_INT: Final = _integer("positiveInt", 1)
 DECIMAL: Final = Primitive("decimal", _decimal)
 BOOLEAN: Final = Primitive("boolean", _boolean)
 
 # DSTU1 (0.0.82): ids are lower case and at most 36 long, an oid has no components with leading zeros, and as
 # dateTime is XML Schema's there is no second 60.
 DSTU1_DATE_TIME: Final = _in_calendar(
-    _formed("dateTime", f"(?!.*:60){_YEAR}(-{_MONTH}(-{_DAY}({_TIME})?)?)?")
+    _formed("dateTime of DSTU1", f"(?!.*:60){_YEAR}(-{_MONTH}(-{_DAY}({_TIME})?)?)?")
 )
-DSTU1_ID: Final = _formed("id", r"[a-z0-9\-.]{1,36}")
-DSTU1_OID: Final = _formed("oid", r"urn:oid:(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))*")
+DSTU1_ID: Final = _formed("id of DSTU1", r"[a-z0-9\-.]{1,36}")
+DSTU1_OID: Final = _formed("oid of DSTU1", r"urn:oid:(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))*")

@@ -29,7 +29,9 @@ GOOD: Final[dict[str, tuple[Any, ...]]] = {
     "unsignedInt": (7, 0, 2147483647),
     "decimal": (1.5, -3, 0, 1e-7),
     "boolean": (True, False),
-    "oid": ("urn:oid:1.2.840.10008", "urn:oid:2.25.0"),
+    "dateTime of DSTU1": ("2026-03-10T08:15:30+01:00", "2026"),
+    "id of DSTU1": ("a-1.b", "9" * 36),
+    "oid of DSTU1": ("urn:oid:1.2.840.10008", "urn:oid:2.25.0"),
 }
 
 # Of a choice of elements one at a time.

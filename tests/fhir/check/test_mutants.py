@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -11,8 +12,12 @@ import pytest
 
 from node.errors import ResourceInvalid
 from node.fhir import check
+from node.fhir.check import primitives
 from node.fhir.check.shapes import Json, Shape
-from tests.fhir.check.mutants import BAD, Mutant, faults, harmless, pruned, rule_names
+from tests.fhir.check.breaks import BAD
+from tests.fhir.check.harmless import harmless, pruned
+from tests.fhir.check.mutants import faults, rule_names
+from tests.fhir.check.nodes import Mutant
 from tests.fhir.check.samples import GOOD, roots, samples
 
 _FEW_BAD = 3
@@ -33,7 +38,7 @@ def _mutants(name: str, of: Any) -> list[tuple[Mutant, Json]]:
     for root, resource in _roots(name):
         for mutant in of(check.RULES[name], root, resource):
             _, _, kind = mutant.rule.rpartition(": ")
-            once = kind.endswith(" beside") or (kind.startswith("bad ") and int(kind.split()[2]) >= _FEW_BAD)
+            once = kind.endswith(" beside") or (kind.startswith("bad ") and int(kind.split()[-1]) >= _FEW_BAD)
             key = kind if once else mutant.rule
             found.setdefault(key, (mutant, resource))
     return list(found.values())
@@ -105,5 +110,60 @@ def test_a_mutant_that_breaks_nothing_passes(name: str) -> None:
     assert len(_mutants(name, harmless)) > 50
 
 
+def _again(resource: Json, member: str, **changes: Any) -> None:
+    resource[member].append({**resource[member][0], **changes})
+
+
+def _count(resource: Json, *members: str, by: int = 1) -> None:
+    for member in members:
+        resource[member] += by
+
+
+def _series_twice(study: Json) -> None:
+    _again(study, "series")
+    _count(study, "numberOfSeries")
+    _count(study, "numberOfInstances", by=study["series"][0]["numberOfInstances"])
+
+
+def _instance_twice(study: Json) -> None:
+    _again(study["series"][0], "instance")
+    _count(study["series"][0], "numberOfInstances")
+    _count(study, "numberOfInstances")
+
+
+def _one_more_counted(study: Json) -> None:
+    _count(study["series"][0], "numberOfInstances")
+    _count(study, "numberOfInstances")
+
+
+# Fault -> the member that it is about, what makes it, words of the refusal.
+WHOLE: dict[str, tuple[str, Callable[[Json], None], str]] = {
+    "unreferenced": ("contained", lambda one: _again(one, "contained", id="another"), "nothing refers to it"),
+    "id twice": ("contained", lambda one: _again(one, "contained"), "used twice"),
+    "series counted": ("series", lambda one: _count(one, "numberOfSeries"), "ImagingStudy.numberOfSeries"),
+    "instances counted": ("series", lambda one: _count(one, "numberOfInstances"), "sum of its series"),
+    "instances of a series counted": ("series", _one_more_counted, "series[0].numberOfInstances"),
+    "series twice": ("series", _series_twice, "series.uid: listed twice"),
+    "instance twice": ("series", _instance_twice, "instance.uid: listed twice"),
+}
+
+
+@pytest.mark.parametrize("name", check.RULES)
+@pytest.mark.parametrize("fault", WHOLE)
+def test_rules_on_the_whole(name: str, fault: str) -> None:
+    member, change, words = WHOLE[fault]
+    _, resource = _roots(name)[0]
+    if member not in resource:
+        assert name == "imagingselection"
+        return
+    spoilt = orjson.loads(orjson.dumps(resource))
+    change(spoilt)
+    assert words in (_refused(name, spoilt) or "")
+
+
 def test_every_primitive_type_has_good_and_bad_values() -> None:
-    assert set(GOOD) == set(BAD)
+    named = {one.name: one for one in vars(primitives).values() if isinstance(one, primitives.Primitive)}
+    assert set(GOOD) == set(BAD) == set(named)
+    for name, one in named.items():
+        assert [value for value in GOOD[name] if one.wrong(value) is not None] == [], name
+        assert [value for value in BAD[name] if one.wrong(value) is None] == [], name

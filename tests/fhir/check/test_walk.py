@@ -13,7 +13,7 @@ from node.fhir import check
 from node.fhir.check.primitives import CODE, STRING
 from node.fhir.check.shapes import DATA_ABSENT, Extension, Shape, constrain, element, shape
 from node.fhir.check.walk import MAX_REASONS, Enough, Walk
-from tests.fhir.check.mutants import Path, put
+from tests.fhir.check.nodes import Path, put
 from tests.fhir.check.samples import roots, samples
 
 SECRET = "Müller\x00 Jörg"
