@@ -17,7 +17,6 @@ from node.documents import (
 )
 from node.errors import ResourceInvalid
 from node.fhir import imagingselection, pages, r5
-from node.fhir.contained import CONNECTION_TYPES
 from node.fhir.datatypes import resource_id
 from node.fhir.options import EndpointOptions, FhirOptions, ReferenceTemplates
 from node.terms import Code
@@ -203,9 +202,11 @@ def test_endpoint_narrative_and_source_as_configured() -> None:
     region = resources(made((RTSTRUCT, structures(LIVER))), FULL)["rois"]
     assert list(region["meta"]) == ["source", "profile"]
     assert "Region in Space" in region["text"]["div"]
-    viewer = replace(FULL, endpoint=EndpointOptions(connection_type="ihe-iid"))
-    found = resources(made((KOS, key_objects(image(1)))), viewer)[IMAGES]
-    assert CONNECTION_TYPES["ihe-iid"][1] in orjson.dumps(found["contained"]).decode()
+    viewer = replace(
+        FULL, endpoint=EndpointOptions(connection_type="ihe-iid", address="https://viewer.example.org")
+    )
+    again = resources(made((KOS, key_objects(image(1)))), viewer)[IMAGES]
+    assert again["contained"] == found["contained"], "[fhir.endpoint] is for the profiles that must have one"
 
 
 def test_a_literal_reference_keeps_the_identifier_that_a_profile_wants() -> None:

@@ -32,9 +32,6 @@ KNOWN: Final[dict[str, str]] = {
     r"alternate-codes' but is fixed to 'http://hl7.org/fhir/StructureDefinition/coding-purpose'": (
         "the extensions package 1.0.0 that HAPI has for R5 fixes a wrong url; 5.3.0 has it right"
     ),
-    r"Unknown code 'http://terminology.hl7.org/CodeSystem/endpoint-connection-type#ihe-iid'": (
-        "the terminology package 5.1.0 that HAPI has for R5 lacks IHE's codes; R4's and 7.0.1 have them"
-    ),
 }
 
 

@@ -251,10 +251,8 @@ class TestHapi:
         assert any("weightheight" in one for one in hapi.errors(resource, "4.0"))
 
     def test_every_known_difference_still_is_one(self, hapi: Hapi) -> None:
-        viewer = _read("r5-imagingstudy")
-        _with("ihe-iid", "contained", 0, "connectionType", 0, "coding", 0, "code")(viewer)
-        examples = [viewer, _read("r5-imagingselection-rtstruct-region-in-space")]
-        said = [one.message for resource in examples for one in hapi.findings(resource, "5.0")]
+        example = _read("r5-imagingselection-rtstruct-region-in-space")
+        said = [one.message for one in hapi.findings(example, "5.0")]
         assert [pattern for pattern in KNOWN if not any(re.search(pattern, text) for text in said)] == []
 
     def test_a_process_that_ends_is_no_verdict(self, tmp_path: Path) -> None:
