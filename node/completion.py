@@ -128,7 +128,7 @@ def published(built: StudyState, current: StudyState, reason: Reason) -> StudySt
     return replace(after, state="open", added=left, first_at=built.last_at, deadline=current.last_at)
 
 
-Command = Literal["complete", "hold", "reopen"]
+Command = Literal["complete", "hold", "reopen", "replay"]
 
 # What each operator command does in each state: the new state, or why not. "complete" publishes at once,
 # from quarantine too: that is how an operator releases a study on purpose.
@@ -145,6 +145,11 @@ COMMANDS: Final[dict[tuple[Command, State], State | str]] = {
     ("reopen", "held"): "open",
     ("reopen", "quarantined"): "its conflict is not settled; complete it to publish it as it is",
     ("reopen", "complete"): "open",
+    # Events that were published go out again as they were; the study does not change, nor wait for them.
+    ("replay", "open"): "open",
+    ("replay", "held"): "held",
+    ("replay", "quarantined"): "quarantined",
+    ("replay", "complete"): "complete",
 }
 
 _STATES: Final = ("open", "held", "complete", "quarantined")

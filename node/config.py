@@ -52,6 +52,7 @@ class Config(BaseSettings):
     peers: tuple[settings.PeerTable, ...] = ()
     objects: settings.Objects = settings.Objects()
     index: settings.Index = settings.Index()
+    retention: settings.Retention = settings.Retention()
     completion: settings.Completion = settings.Completion()
     outputs: tuple[settings.Output, ...] = (
         settings.Output(name="r5", profile="r5", topic="imaging-study"),

@@ -50,6 +50,7 @@ COUNTERS: Final[dict[str, Row]] = {
     "late_instances_total": Row("Instances that came after their study was complete.", ("calling_ae",)),
     "duplicates_total": Row("Objects whose SOP Instance UID was here already, by kind.", ("kind",)),
     "quarantined_total": Row("Objects and studies put into quarantine.", ("reason",)),
+    "objects_deleted_total": Row("Objects deleted by retention, by why.", ("why",)),
     "data_quality_total": Row("Values that a resource could not use as sent, by rule.", ("rule",)),
 }
 HISTOGRAMS: Final[dict[str, Row]] = {
@@ -188,6 +189,10 @@ class Metrics:
     def quarantined(self, reason: str) -> None:
         """An object or study went to quarantine; ``reason`` from the code's own few."""
         self._count("quarantined_total", reason)
+
+    def objects_deleted(self, why: str, count: int) -> None:
+        """Retention deleted objects; ``why`` is age or space."""
+        self._count("objects_deleted_total", why, amount=count)
 
     def data_quality(self, rule: str, count: int = 1) -> None:
         """A mapping rule met values that it could not use as sent."""

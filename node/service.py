@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -20,6 +21,7 @@ from node.errors import ConfigError
 from node.index.intake import Intake, IntakeRules
 from node.index.outbox import Outbox
 from node.index.rebuild import is_empty, unfinished
+from node.index.retention import RetentionRows
 from node.index.studies import Studies
 from node.index.writer import IndexWriter
 from node.logs import get_logger
@@ -34,6 +36,7 @@ from node.reception.listening import Space, make_listener
 from node.reception.nursery import Nursery
 from node.reception.pool import Pool, processes
 from node.recovery import DataDirLock, Recall
+from node.retention import Retention
 from node.settings import is_loopback
 from node.telemetry import Telemetry
 from node.timing import SystemTime
@@ -99,7 +102,16 @@ class Node:
             self._telemetry,
             self._slow,
         )
+        self.retention = Retention(
+            RetentionRows(self.engine),
+            self.objects,
+            wiring.retention(config),
+            self.writer.run,
+            self._time,
+            self._telemetry,
+        )
         self._http_address = (config.http.host, config.http.port)
+        self._reloading = threading.Lock()
         self._watch()
 
     def _intake_rules(self, peers: Peers) -> IntakeRules:
@@ -113,15 +125,17 @@ class Node:
     def _make_listener(self, nursery: Nursery | None) -> Listener | Pool:
         config = self.config
         desk = IndexDesk(self.writer, self.objects, self.metrics, self._time)
+        tls = wiring.tls(config)
         if nursery is not None:
             count = processes(config)
-            return Pool(nursery, count, config, desk, self._telemetry, self._time.offset, self._lock.fd)
-        return make_listener(config, self.objects, self.engine, desk, self._telemetry, self._time)
+            return Pool(nursery, count, config, desk, self._telemetry, self._time.offset, self._lock.fd, tls)
+        return make_listener(config, self.objects, self.engine, desk, self._telemetry, self._time, tls=tls)
 
     # what the parts ask of each other
 
     def _indexed(self) -> None:
         self.clock.wake()
+        self.retention.wake()
         if isinstance(self.listener, Pool):
             self.listener.behind_changed()
 
@@ -146,6 +160,9 @@ class Node:
     def _publish_now(self, uid: str, reason: Reason) -> bool:
         self._recall.check()
         return self.publisher.publish(uid, reason)
+
+    def _receivers_lacking(self) -> str | None:
+        return self.listener.lacking if isinstance(self.listener, Pool) else None
 
     def _not_completing(self) -> str | None:
         return self._recall.why or (None if self.clock.running else "its thread has ended")
@@ -187,6 +204,7 @@ class Node:
         return health.Health(
             [
                 health.Check("dicom", health.listens(lambda: self.listener.listening)),
+                health.Check("receivers", self._receivers_lacking),
                 health.Check("index-damage", self.engine.damage),
                 health.Check("index", health.succeeds(self.studies.check_writable)),
                 health.Check("index-writer", lambda: self.writer.failing),
@@ -233,6 +251,23 @@ class Node:
         self._recall.look()
         return count
 
+    def reload_tls(self) -> None:
+        """Read the files of [dicom.tls] anew (SIGHUP); broken ones change nothing."""
+        with self._reloading:  # the last signal's files are the ones that stay
+            try:
+                tls = wiring.tls(self.config)
+            except ConfigError as error:
+                hint = "The certificates in use stay. Correct the file, then send SIGHUP again."
+                _log.error("tls_not_reloaded", error=str(error), hint=hint)
+                return
+            if tls is None:
+                return
+            if isinstance(self.listener, Pool):
+                self.listener.reload(tls)
+            else:
+                self.listener.use_tls(tls.context())
+            _log.info("tls_reloaded")
+
     async def run(self, ready: Callable[[str], None], stop: asyncio.Event | None = None) -> None:
         """Serve until ``stop`` is set, or SIGTERM or SIGINT comes, then drain. ``ready`` gets the one line."""
         stop = stop or asyncio.Event()
@@ -240,6 +275,9 @@ class Node:
         for number in (signal.SIGTERM, signal.SIGINT):
             with suppress(NotImplementedError, RuntimeError):  # not in the main thread: tests stop by event
                 loop.add_signal_handler(number, stop.set)
+        if self.config.dicom.tls is not None:  # else there is nothing to read anew
+            with suppress(NotImplementedError, RuntimeError):
+                loop.add_signal_handler(signal.SIGHUP, lambda: loop.run_in_executor(None, self.reload_tls))
         try:
             await asyncio.to_thread(self.recover)
             if not stop.is_set():
@@ -259,6 +297,7 @@ class Node:
                 host, port = await asyncio.to_thread(self._listen)
                 if not self._recall.pending:
                     self.clock.start()
+                self.retention.start()
                 ready(f"ready dicom={_address(host, port)} http={_address(*http.address)}")
                 _log.info("ready", address=_address(host, port), url=f"http://{_address(*http.address)}/")
                 congestion = self._space.low()
@@ -311,6 +350,7 @@ class Node:
         cut = await asyncio.to_thread(self.listener.stop, self.config.shutdown_seconds)
         if cut:
             _log.warning("associations_cut", count=cut, limit=self.config.shutdown_seconds)
+        await asyncio.to_thread(self.retention.stop)
         await asyncio.to_thread(self.writer.stop)
         await asyncio.to_thread(self.clock.stop)
 

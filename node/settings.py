@@ -95,6 +95,13 @@ class PeerTable(Table):
     services: tuple[ServiceName, ...] = ("echo", "store", "find")
     timezone: TimeZone = ""
     charset: CharacterSet = ""
+    max_associations: Annotated[int, legal.number, Field(ge=0, le=10_000)] = 0
+    username: str = ""
+    password: SecretStr = SecretStr("")
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        if self.password.get_secret_value() and not self.username:
+            yield "username", "is needed with password"
 
 
 class Objects(Table):
@@ -110,6 +117,14 @@ class Index(Table):
     """The index."""
 
     url: Annotated[str, AfterValidator(legal.index_url)] = ""
+
+
+class Retention(Table):
+    """What may be deleted; nothing by default. Same as ``node.retention.RetentionOptions``."""
+
+    max_age_days: Annotated[float, legal.number, Field(ge=0, allow_inf_nan=False)] = 0
+    min_free_bytes: Bytes = 0
+    keep_index: bool = True
 
 
 class CompletionRule(Table):

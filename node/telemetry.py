@@ -95,11 +95,16 @@ class Telemetry:
         self._metrics.parked(event)
         _log.error("event_parked", event_id=event.id, reason=reason)
 
+    def unread(self, study: str, instance: str, why: str) -> None:
+        """``data_quality_total`` counts it: it is one of the findings."""
+        _log.warning("document_unread", study=study, instance=instance, why=why)
+
     def found_amiss(self, study: str, findings: list[Finding]) -> None:
         """Data quality: counted by rule, logged with keyword and UID, never with values."""
         for finding in findings:
             self._metrics.data_quality(finding.rule, finding.instances)
-        for finding in findings[:20]:
+        # Disagreements are the many that say least: they make room for what cost a document or a selection.
+        for finding in sorted(findings, key=lambda one: one.rule == "disagreement")[:20]:
             _log.info(
                 "data_quality",
                 study=study,
@@ -108,6 +113,15 @@ class Telemetry:
                 uid=finding.uid,
                 instances=finding.instances,
             )
+
+    # retention
+
+    def objects_deleted(self, study: str, objects: int, why: str) -> None:
+        self._metrics.objects_deleted(why, objects)
+        _log.info("objects_deleted", study=study, objects=objects, reason=why)
+
+    def retention_failed(self, error: BaseException) -> None:
+        _log.error("retention_failed", **_fault(error))
 
     # relay
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import ssl
 import uuid
 from dataclasses import replace
 from pathlib import Path
 
+from node.association.tls import TlsFiles
 from node.completion import CompletionRules, QuietRule
 from node.config import Config, plain
 from node.envelope import Output
@@ -16,9 +16,11 @@ from node.errors import ConfigError
 from node.fhir.targets import PROFILES
 from node.index.engine import Engine
 from node.objects.files import FileObjects
-from node.peers import Peer, Peers
+from node.peers import Identity, Peer, Peers
 from node.publish import base, kafka, ndjson
 from node.publish.kafka_options import KafkaOptions
+from node.retention import RetentionOptions
+from node.settings import PeerTable
 
 
 def peers(config: Config) -> Peers:
@@ -31,11 +33,19 @@ def peers(config: Config) -> Peers:
                 services=frozenset(peer.services),
                 timezone=peer.timezone or None,
                 charset=peer.charset or None,
+                max_associations=peer.max_associations,
+                identity=_identity(peer),
             )
             for peer in config.peers
         ],
         config.dicom.unknown_peers,
     )
+
+
+def _identity(peer: PeerTable) -> Identity | None:
+    if not peer.username:
+        return None
+    return Identity(peer.username, peer.password.get_secret_value() or None)
 
 
 def rules(config: Config) -> CompletionRules:
@@ -120,26 +130,44 @@ def outputs(config: Config) -> list[Output]:
     ]
 
 
-def tls(config: Config) -> ssl.SSLContext | None:
-    """[dicom.tls] as a server context: TLS 1.2 and later (BCP 195, PS3.15 B.9), mutual with ``client_ca``.
+def retention(config: Config) -> RetentionOptions:
+    """[retention] as values."""
+    return RetentionOptions(**dict(config.retention))
 
-    Raises ``ConfigError`` for files that hold something else.
+
+def tls(config: Config) -> TlsFiles | None:
+    """[dicom.tls] as what its files hold now; None without that table.
+
+    Raises ``ConfigError`` for files that can't be read or hold something else: a context can be made of the result.
     """
     tls = config.dicom.tls
     if tls is None:
         return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:  # a password, if only an empty one: without any, OpenSSL would ask for it on the terminal
-        context.load_cert_chain(tls.certificate, tls.key, tls.key_password.get_secret_value())
+    found = TlsFiles(
+        certificate=_content(tls.certificate, "certificate"),
+        key=_content(tls.key, "key"),
+        key_password=tls.key_password.get_secret_value(),
+    )
+    try:
+        found.context()
     except OSError as error:
         said = f"{tls.certificate} and {tls.key} are no PEM certificate and its key: {error}"
         raise ConfigError([f"[dicom.tls] certificate, key, key_password: {said}"]) from error
     if tls.client_ca:
+        found = replace(found, client_ca=_content(tls.client_ca, "client_ca"))
         try:
-            context.load_verify_locations(tls.client_ca)
+            found.context()
         except OSError as error:
             said = f"{tls.client_ca} has no PEM certificates: {error}"
             raise ConfigError([f"[dicom.tls] client_ca: {said}"]) from error
-        context.verify_mode = ssl.CERT_REQUIRED
-    return context
+    return found
+
+
+def _content(path: str, key: str) -> bytes:
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise ConfigError([f"[dicom.tls] {key}: {path} can't be read: {error.strerror}"]) from error
+    if not content:  # an empty client_ca must not stand for "anyone"
+        raise ConfigError([f"[dicom.tls] {key}: {path} is empty"])
+    return content

@@ -169,6 +169,10 @@ class Engine:
         connection.exec_driver_sql(
             "INSERT INTO meta (key, value) VALUES (?, '[]') ON CONFLICT DO NOTHING", (schema.REBUILDING,)
         )
+        awaiting = sa.delete(schema.meta).where(schema.meta.c.key == schema.AWAITING_VERSIONS)
+        connection.execute(awaiting)  # not only versions are missing now
+        # Objects are missing too, so a rebuild that lacked only the versions begins again.
+        connection.exec_driver_sql("DELETE FROM meta WHERE key = ?", (schema.AWAITING_VERSIONS,))
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from node import extract
 from node.completion import CompletionRules
+from node.holding import PATIENT_CONFLICT
 from node.index import rows, schema
 from node.index.rows import StudyChange
 from node.model import ObjectKey, Received, Rejection
@@ -24,7 +25,6 @@ from node.peers import Peers
 OnDuplicate = Literal["keep", "replace", "reject"]
 
 DUPLICATE: Final = "duplicate"
-PATIENT_CONFLICT: Final = "patient-conflict"
 
 
 class Fate(enum.Enum):
@@ -138,7 +138,8 @@ class Intake:
             received = item.received
             change = changes.get(received.key.study)
             if change is None:
-                change = changes[received.key.study] = StudyChange.new(received.key.study, now)
+                change = self._new_study(connection, received, now)
+                changes[received.key.study] = change
             values = self._instance(connection, change, received)
             if item.fate is Fate.NEW:
                 new_instances.append(values)
@@ -152,8 +153,18 @@ class Intake:
             connection.execute(sa.insert(schema.instance), new_instances)
         if replaced:
             connection.execute(rows.REPLACE_INSTANCE, replaced)
+        again = {item.received.key.study for item in batch if item.fate is Fate.RESTORED}
+        if again:
+            rows.restored(connection, again)
         collided = [item for item in batch if item.fate in (Fate.KEPT_OLD, Fate.REPLACED)]
         self._quarantine(connection, [_collision(item, wall) for item in collided])
+
+    @staticmethod
+    def _new_study(connection: sa.Connection, received: Received, now: float) -> StudyChange:
+        """Its rows may have gone with its objects (retention): then its versions go on where they were. An
+        index that is made anew gets them from its events at the end (index.rebuild)."""
+        uid = received.key.study
+        return StudyChange.new(uid, now, rows.published_version(connection, uid) if received.name else 0)
 
     def reject(self, connection: sa.Connection, rejections: Sequence[Rejection]) -> None:
         """Quarantine rows for whole objects that were not taken."""

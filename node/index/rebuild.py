@@ -29,8 +29,7 @@ __all__ = [
 _REBUILDING: Final = schema.REBUILDING
 
 
-# ... and that its objects are all indexed: only the versions are missing, which the sink has to tell.
-_AWAITING: Final = "awaiting-versions"
+_AWAITING: Final = schema.AWAITING_VERSIONS
 
 
 def is_empty(engine: Engine) -> bool:

@@ -92,11 +92,12 @@ class StudyChange:
     _described: bool = True
 
     @classmethod
-    def new(cls, uid: str, now: float) -> StudyChange:
+    def new(cls, uid: str, now: float, version: int = 0) -> StudyChange:
+        """A study that is not in the index; ``version`` is the last that was published of it before."""
         values = {
             "uid": uid,
             "state": "open",
-            "version": 0,
+            "version": version,
             "revision": 0,
             "added": 0,
             "instances": 0,
@@ -113,6 +114,7 @@ class StudyChange:
             "modalities": "",
             "sop_classes": "",
             "attributes": b"{}",
+            "objects_deleted_at": None,
             **search_columns({}),
         }
         return cls(values, is_new=True, _described=False)
@@ -208,6 +210,7 @@ class StudyChange:
             revision=self.values["revision"] + 1,
             series=self.values["series"] + len(self.new_series),
             calling_aes=orjson.dumps(callers).decode(),
+            objects_deleted_at=None,
         )
 
     def quarantine(self) -> bool:
@@ -259,6 +262,22 @@ def instances_by_uid(connection: sa.Connection, uids: Collection[str]) -> dict[s
     for row in connection.execute(query):
         found.setdefault(row.uid, []).append(ObjectKey(row.study, row.series, row.uid))
     return found
+
+
+def published_version(connection: sa.Connection, uid: str) -> int:
+    """The last version of a study that the outbox has an event of, 0 without any."""
+    table = schema.outbox
+    query = sa.select(sa.func.max(table.c.version)).where(table.c.study == uid)
+    return int(connection.scalar(query) or 0)
+
+
+def restored(connection: sa.Connection, uids: Collection[str]) -> None:
+    """Objects of these studies are there again: retention may look at them again."""
+    connection.execute(
+        sa.update(_STUDY)
+        .where(_STUDY.c.uid.in_(list(uids)), _STUDY.c.objects_deleted_at.is_not(None))
+        .values(objects_deleted_at=None)
+    )
 
 
 def load_changes(connection: sa.Connection, uids: Collection[str]) -> dict[str, StudyChange]:

@@ -23,10 +23,12 @@ from sqlalchemy import (
 )
 
 # Raised together with a step in migrations/versions/
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 
 # A key in ``meta`` while the index is made anew from the objects (index.rebuild).
 REBUILDING: Final = "rebuilding"
+# meta: a rebuild lacks nothing but the versions, which the sink has to tell
+AWAITING_VERSIONS: Final = "awaiting-versions"
 
 metadata = MetaData()
 
@@ -68,6 +70,7 @@ study = Table(
     Column("modalities", String, nullable=False),  # backslash separated, sorted
     Column("sop_classes", String, nullable=False),  # backslash separated, sorted
     Column("attributes", LargeBinary, nullable=False),
+    Column("objects_deleted_at", Float),  # by retention; the rows outlive the objects
 )
 Index("study_deadline", study.c.deadline, sqlite_where=study.c.deadline.is_not(None))
 Index("study_state", study.c.state)  # studies_open, at each scrape

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from functools import partial
 from typing import Final, Protocol
 
@@ -81,6 +82,7 @@ class IndexWriter:
         self._observer = observer
         self._changed = changed
         self._waiting: deque[Item] = deque()
+        self._jobs: deque[tuple[Callable[[], bool], Future[bool]]] = deque()
         self._condition = threading.Condition()
         self._put = 0  # items handed over so far
         self._done = 0  # items committed so far
@@ -102,6 +104,20 @@ class IndexWriter:
             # batch would cost the receivers more than their own work here.
             if len(self._waiting) in (1, MAX_BATCH):
                 self._condition.notify_all()
+
+    def run(self, job: Callable[[], bool]) -> Future[bool]:
+        """Have ``job`` done between two batches, in the writer's thread: no file comes under a key meanwhile.
+
+        Its result, or what it raises, is the future's; a writer that ends cancels it.
+        """
+        future: Future[bool] = Future()
+        with self._condition:
+            if self._stopping or self._ended:
+                future.cancel()
+                return future
+            self._jobs.append((job, future))
+            self._condition.notify_all()
+        return future
 
     def refusal(self) -> str | None:
         """Why no further object should be taken now, or None."""
@@ -144,12 +160,20 @@ class IndexWriter:
                 self._failing, self._ended = "the index writer has ended, see the log; restart the node", True
                 self._condition.notify_all()
             raise
+        finally:
+            with self._condition:
+                for _, future in self._jobs:
+                    future.cancel()
+                self._jobs.clear()
 
     def _write_batches(self) -> None:
         while True:
             batch = self._next_batch()
+            self._do_jobs()
             if not batch:
-                return
+                if self._stopping:
+                    return
+                continue
             if not self._write_until_done(batch):
                 return
             with self._condition:
@@ -160,7 +184,9 @@ class IndexWriter:
     def _next_batch(self) -> list[Item]:
         """Up to ``MAX_BATCH`` items; waits a moment for more, because a commit costs the same for all."""
         with self._condition:
-            self._condition.wait_for(lambda: self._waiting or self._stopping)
+            self._condition.wait_for(lambda: self._waiting or self._jobs or self._stopping)
+            if not self._waiting:
+                return []
             deadline = time.monotonic() + BATCH_SECONDS
             self._condition.wait_for(
                 lambda: len(self._waiting) >= MAX_BATCH or self._hurry or self._stopping,
@@ -168,6 +194,17 @@ class IndexWriter:
             )
             self._hurry = False
             return [self._waiting.popleft() for _ in range(min(MAX_BATCH, len(self._waiting)))]
+
+    def _do_jobs(self) -> None:
+        """What has been asked for by now; what is asked for meanwhile waits for the next batch."""
+        for _ in range(len(self._jobs)):
+            job, future = self._jobs.popleft()
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                future.set_result(job())
+            except Exception as error:  # noqa: BLE001  it is for whoever asked
+                future.set_exception(error)
 
     def _write_until_done(self, batch: list[Item]) -> bool:
         """Write a batch, again and again while the index is unavailable; False when told to stop."""

@@ -145,6 +145,18 @@ class FileObjects:
         """Delete an incoming object that is the same bytes again."""
         self.waiting_path(name).unlink(missing_ok=True)
 
+    def delete(self, key: ObjectKey) -> None:
+        """Delete an object, and the folders that it leaves empty; harmless when it is gone. Raises
+        ``StorageError``."""
+        path = self.path(key)
+        try:
+            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # others are in there, or it went with the last one
+                path.parent.rmdir()
+                path.parent.parent.rmdir()
+        except OSError as error:
+            raise StorageError(f"delete {path}: {error.strerror}") from error
+
     def same_bytes(self, name: str, key: ObjectKey) -> bool | None:
         """Whether an incoming object has the data set that is stored under ``key``; None when none is there."""
         try:

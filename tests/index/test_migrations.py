@@ -114,7 +114,8 @@ def test_nothing_is_lost(path: Path, old: Engine) -> None:
     after = rows(path)
     assert set(after) == set(before)
     for table in set(before) - REMADE - {"meta"}:
-        assert after[table] == before[table], table
+        # Columns that later schemas added stand behind the others.
+        assert [row[: len(before[table][0])] for row in after[table]] == before[table], table
     assert sorted(after["full_resource"]) == sorted(
         (f"{output}/{study}/{number}", study, output, number, data)
         for study, output, number, data in before["full_resource"]

@@ -284,4 +284,45 @@ def test_lists_and_counts(arrivals: Arrivals) -> None:
 def test_check_writable(arrivals: Arrivals) -> None:
     arrivals.studies.check_writable()
     with arrivals.engine.read() as connection:
-        assert connection.scalar(sa.select(schema.meta.c.value).where(schema.meta.c.key == "schema")) == str(schema.SCHEMA_VERSION)
+        assert connection.scalar(sa.select(schema.meta.c.value).where(schema.meta.c.key == "schema")) == str(
+            schema.SCHEMA_VERSION
+        )
+
+
+MACHINE, OFFSET = "boot-1", 1_700_000_000.25
+
+
+def times(arrivals: Arrivals) -> tuple[float | None, ...]:
+    state = arrivals.studies.state(STUDY)
+    return state.first_at, state.last_at, state.deadline
+
+
+@pytest.mark.parametrize("step", [3600.0, -3600.0])
+def test_deadlines_move_with_a_clock_that_was_set(arrivals: Arrivals, step: float) -> None:
+    arrivals.deliver(ct(1))
+    assert arrivals.studies.carry_over(MACHINE, OFFSET) == 0.0
+    before = times(arrivals)
+    assert arrivals.studies.carry_over(MACHINE, OFFSET + step) == step
+    assert times(arrivals) == tuple(at + step for at in before if at is not None)
+    assert arrivals.studies.carry_over(MACHINE, OFFSET + step) == 0.0, "once"
+
+
+@pytest.mark.parametrize(("machine", "step"), [("boot-2", 3600.0), (MACHINE, 0.2)])
+def test_deadlines_stay_when_nothing_tells_that_the_clock_was_set(
+    arrivals: Arrivals, machine: str, step: float
+) -> None:
+    """After a reboot the monotonic clock begins anew; some tenths of a second are NTP's everyday."""
+    arrivals.deliver(ct(1))
+    arrivals.studies.carry_over(MACHINE, OFFSET)
+    before = times(arrivals)
+    assert arrivals.studies.carry_over(machine, OFFSET + step) == 0.0
+    assert times(arrivals) == before
+
+
+def test_a_published_study_keeps_its_times(arrivals: Arrivals) -> None:
+    arrivals.deliver(ct(1))
+    publish(arrivals, arrivals.studies.state(STUDY))
+    arrivals.studies.carry_over(MACHINE, OFFSET)
+    before = times(arrivals)
+    arrivals.studies.carry_over(MACHINE, OFFSET + 3600)
+    assert times(arrivals) == before
