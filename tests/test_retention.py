@@ -54,7 +54,7 @@ class Bench:
                 contents=lambda study, _: study,
             ),
             self.arrivals.time,
-            Silent(),  # type: ignore[arg-type]
+            Silent(),
             lambda: None,
         )
 
