@@ -7,7 +7,7 @@ RUN_STAMP := $(VENV)/.run-installed
 DEV_STAMP := $(VENV)/.dev-installed
 INSTALL_INPUTS := pyproject.toml conf/constraints.txt
 
-.PHONY: help run demo test check bench docs format tools clean
+.PHONY: help run demo test check bench torture docs format tools clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -35,6 +35,9 @@ docs: $(RUN_STAMP)  ## write the pages in docs/fhir anew, from the tables that b
 	@mkdir -p docs/fhir
 	@for name in $$($(BIN)/python -c 'from node.fhir.targets import PROFILES; print(*PROFILES)'); do \
 		$(BIN)/dicom-fhir-node fhir --explain --profile $$name > docs/fhir/$$name.md || exit 1; done
+
+torture: $(DEV_STAMP) tools  ## kill the node 200 times under load and see whether it kept its word (ARGS='--cycles 20 --seed 7')
+	$(BIN)/python -m tests.torture $(ARGS)
 
 format: $(DEV_STAMP)  ## put the code into its shape
 	$(BIN)/ruff check --fix .

@@ -14,6 +14,7 @@ The way of a byte through the package, in order::
       assemble/     its rows -> model.Study, disagreements settled                (pure)
       contents/     its stored files -> documents and settings of model.Study, read in a process of its own
                     by content/                                                   (pure)
+      holding.py    what must not go out as one patient's                         (pure)
       fhir/         model.Study -> resource, one file a target; check/ refuses    (pure)
       envelope.py   event id, attributes, size policy                             (pure)
     outbox.py       relay: pending events -> publish/ (NDJSON file or Kafka)

@@ -14,6 +14,10 @@ from typing import Literal
 
 from node.terms import NOBODY, Code, Person
 
+# What a target needs of the stored files, beside what the index knows: the imaging settings of each series,
+# everything that documents contain, or only whether key object documents take images back.
+Need = Literal["settings", "documents", "rejections"]
+
 
 @dataclass(frozen=True, slots=True)
 class SopReference:
@@ -89,6 +93,11 @@ class KeyObjects:
     evidence: tuple[Evidence, ...]
     content: When
 
+    @property
+    def title_code(self) -> str:
+        """The title's code of DCM (CID 7010); empty where it is of another scheme, in which it means something else."""
+        return self.title.value if self.title and self.title.scheme == "DCM" else ""
+
 
 @dataclass(frozen=True, slots=True)
 class Region:
@@ -102,6 +111,13 @@ class Region:
     coordinates: tuple[float, ...]
     frame_of_reference: str = ""
     origin: str = ""
+
+    @property
+    def weight(self) -> int:
+        """How many coordinates it counts as: of several points in an image each is published as a region of its
+        own, which takes the room of sixteen numbers."""
+        several = self.dimensions == 2 and self.graphic_type == "MULTIPOINT"
+        return len(self.coordinates) * (8 if several else 1)
 
 
 @dataclass(frozen=True, slots=True)

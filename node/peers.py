@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hmac
 import ipaddress
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Final
 
@@ -16,14 +17,34 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a caller must say it is (PS3.7 D.3.3.7); without ``password`` the name is enough."""
+
+    username: str
+    password: str | None = field(default=None, repr=False)
+
+    def matches(self, username: bytes, passcode: bytes | None) -> bool:
+        """Whether these are the name and passcode; takes as long for a wrong one as for the right one."""
+        named = hmac.compare_digest(username, self.username.encode())
+        if self.password is None:
+            return named
+        return hmac.compare_digest(passcode or b"", self.password.encode()) and named
+
+
+@dataclass(frozen=True, slots=True)
 class Peer:
-    """One known caller; ``ae_title`` is a shell pattern and also the caller's label in metrics."""
+    """One known caller; ``ae_title`` is a shell pattern and also the caller's label in metrics.
+
+    ``max_associations`` counts those of all callers that the entry matches; 0: only the node's own limit.
+    """
 
     ae_title: str
     network: Network | None = None
     services: frozenset[str] = frozenset((ECHO, STORE, FIND))
     timezone: str | None = None
     charset: str | None = None
+    max_associations: int = 0
+    identity: Identity | None = None
 
     def matches(self, ae_title: str, address: str | None) -> bool:
         if not fnmatchcase(ae_title, self.ae_title):
@@ -39,6 +60,11 @@ class Peers:
     def __init__(self, peers: Sequence[Peer], unknown_services: Collection[str]) -> None:
         self._peers = tuple(peers)
         self._unknown = Peer("other", services=frozenset(unknown_services))
+
+    @property
+    def limited(self) -> tuple[Peer, ...]:
+        """Entries with a limit of their own, in the order of the table."""
+        return tuple(peer for peer in self._peers if peer.max_associations)
 
     def find(self, ae_title: str, address: str | None = None) -> Peer:
         """The entry for a caller; without an ``address`` (an object found at start) its title decides."""

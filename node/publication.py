@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final, NamedTuple, Protocol
 
 import orjson
 
 from node import assemble, envelope
+from node.documents import Need
 from node.envelope import WHOLE_STUDY, Completion, Item, Output, Wrapped
 from node.errors import (
     ContentReaderUnavailable,
@@ -18,13 +20,13 @@ from node.errors import (
     StudyNotFound,
 )
 from node.fhir.options import FhirOptions
-from node.fhir.targets import PROFILES, Need, Profile
-from node.index.intake import PATIENT_CONFLICT
+from node.fhir.targets import PROFILES, Profile
+from node.holding import reason_to_hold
 from node.index.studies import Publication, Studies, StudyRows
 from node.model import Event, Finding, Reason, Study
 from node.timing import Time
 
-NO_PATIENT_ID: Final = "no-patient-id"
+_MAX_UNREAD: Final = 20  # documents of a study that are named
 
 # What says nothing of the study itself.
 _PASSING: Final = (StorageError, OSError, ContentReaderUnavailable, IndexUnavailable)
@@ -41,6 +43,9 @@ class PublicationObserver(Protocol):
 
     def found_amiss(self, study: str, findings: list[Finding]) -> None:
         """Values that could not be used as sent, or that disagree."""
+
+    def unread(self, study: str, instance: str, why: str) -> None:
+        """A document is published without what it contains; ``why`` holds no values."""
 
     def quarantined(self, reason: str, study: str, file: str, calling_ae: str) -> None:
         """A study is held back; ``file`` and ``calling_ae`` are of single objects, and empty."""
@@ -127,11 +132,11 @@ class StudyPublisher:
         state, wall = rows.state, self._clock.wall()
         study = self._assembled(rows)
         if study is not None and reason != "forced":
-            held = self._reason_to_hold(study)
+            held = reason_to_hold(study, self._options.fhir)
             if held is not None:
-                if not self._studies.quarantine(state, *held, wall):
+                if not self._studies.quarantine(state, held.reason, held.detail, wall):
                     return False
-                self._observer.quarantined(held[0], state.uid, "", "")
+                self._observer.quarantined(held.reason, state.uid, "", "")
                 return True
         completion = Completion(
             study=state.uid,
@@ -161,16 +166,6 @@ class StudyPublisher:
         except Exception as error:  # noqa: BLE001  no study's data may stop the clock
             self._observer.build_failed(rows.state.uid, error)
             return None
-
-    def _reason_to_hold(self, study: Study) -> tuple[str, str] | None:
-        """(reason, detail) when the study must not go out as one patient's resource."""
-        fhir = self._options.fhir
-        if len(study.identities) > 1 and fhir.on_patient_conflict == "quarantine":
-            patients = " and ".join(f"patient {identity.value!r}" for identity in study.identities)
-            return PATIENT_CONFLICT, f"{patients} in one study"
-        if fhir.require_patient_id and not study.patient.id:
-            return NO_PATIENT_ID, "no Patient ID (0010,0020) in any instance (fhir.require_patient_id)"
-        return None
 
     def _publication(self, study: Study | None, completion: Completion) -> Publication:
         events: list[Event] = []
@@ -264,7 +259,12 @@ class StudyPublisher:
         for event in publication.events:
             if event.id in publication.parked:
                 self._observer.unfit(event, publication.parked[event.id])
-        if study is not None and (findings := self._findings(study)):
+        if study is None:
+            return
+        unread = (one for one in study.documents if one.unread)
+        for document in islice(unread, _MAX_UNREAD):
+            self._observer.unread(completion.study, document.instance, document.unread)
+        if findings := self._findings(study):
             self._observer.found_amiss(completion.study, findings)
 
     def _findings(self, study: Study) -> list[Finding]:

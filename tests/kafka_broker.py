@@ -132,10 +132,10 @@ class KafkaBroker:
         lines += [f"{key}={value}" for key, value in self._overrides.items() if key != "extra.listeners"]
         self._properties.write_text("\n".join(lines) + "\n")
 
-    def move(self) -> None:
+    def move(self, port: int) -> None:
         """Another port from the next start on, with the same data."""
         assert self._process is None, "stop it first"
-        self.port = free_port()
+        self.port = port
         self._configure()
 
     @property

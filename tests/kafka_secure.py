@@ -44,7 +44,8 @@ class Authority:
         self.certificate = folder / "ca.pem"
         self._key = folder / "ca.key"
         _openssl(
-            "req", "-x509", *_NEW_KEY, "-days", "2", "-subj", f"/CN={name}", "-keyout", str(self._key), "-out", str(self.certificate),
+            "req", "-x509", *_NEW_KEY, "-days", "2", "-subj", f"/CN={name}",
+            "-keyout", str(self._key), "-out", str(self.certificate),
         )  # fmt: skip
 
     def issue(self, name: str, alternative: str) -> tuple[Path, Path]:
@@ -56,7 +57,8 @@ class Authority:
             "req", *_NEW_KEY, "-subj", f"/CN={name}", "-keyout", str(key), "-out", str(request),
         )  # fmt: skip
         _openssl(
-            "x509", "-req", "-days", "2", "-CAcreateserial", "-in", str(request), "-CA", str(self.certificate), "-CAkey", str(self._key),
+            "x509", "-req", "-days", "2", "-CAcreateserial", "-in", str(request),
+            "-CA", str(self.certificate), "-CAkey", str(self._key),
             "-extfile", str(extensions), "-out", str(certificate),
         )  # fmt: skip
         return certificate, key

@@ -11,10 +11,11 @@ from typing import Any
 import orjson
 import pytest
 
+from node.documents import Document, Need
 from node.envelope import Output
 from node.errors import ResourceInvalid, StorageError, StudyNotFound
 from node.fhir.options import FhirOptions
-from node.fhir.targets import PROFILES, Built, Need
+from node.fhir.targets import PROFILES, Built
 from node.index.outbox import Outbox
 from node.model import Event, Finding, Reason, Study
 from node.publication import PublicationOptions, StudyPublisher
@@ -60,6 +61,9 @@ class Bench:
 
     def quarantined(self, reason: str, study: str, file: str, calling_ae: str) -> None:
         self.said.append(("quarantined", reason, study))
+
+    def unread(self, study: str, instance: str, why: str) -> None:
+        self.said.append(("unread", study, instance, why))
 
     def build_failed(self, study: str, error: BaseException) -> None:
         self.said.append(("failed", study, type(error)))
@@ -157,6 +161,18 @@ def test_two_patients_that_the_index_did_not_see_are_held_back(bench: Bench) -> 
     assert bench.publisher().publish(STUDY, "forced"), "an operator may release it"
     assert len(bench.events()) == 1
     assert bench.arrivals.quarantine()[0]["released_at"] is not None
+
+
+def test_a_document_that_could_not_be_read_is_named(bench: Bench) -> None:
+    def contents(study: Study, _: frozenset[Need]) -> Study:
+        lost = (Document(f"1.2.{at}", "1.2.3", STUDY, None, "too deep") for at in range(100))
+        return replace(study, documents=(Document("1.2", "1.2.3", STUDY, None), *lost))
+
+    bench.arrivals.deliver(ct(1))
+    assert bench.publisher(contents=contents).publish(STUDY, "quiet")
+    said = [one for one in bench.said if one[0] == "unread"]
+    assert said[0] == ("unread", STUDY, "1.2.0", "too deep")
+    assert len(said) == 20, "and a thousand of them fill no log"
 
 
 def test_a_patient_id_may_be_required(bench: Bench) -> None:

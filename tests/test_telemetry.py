@@ -108,6 +108,18 @@ def test_what_publication_reports(heard: Heard) -> None:
     assert len(lines) == 2 + 20, "a study with a thousand findings fills no log"
 
 
+def test_a_lost_document_is_not_hidden_behind_disagreements(heard: Heard) -> None:
+    disagreements = [Finding("disagreement", "PatientName", "1.2", 1)] * 30
+    lost = Finding("document-unreadable", "SOPInstanceUID", "1.2.3", 1)
+    heard.telemetry.unread("1.2", "1.2.3", "the file ends inside an element")
+    heard.telemetry.found_amiss("1.2", [*disagreements, lost])
+    first, second, *_ = heard.lines()
+    assert (first["event"], first["level"], first["instance"]) == ("document_unread", "warning", "1.2.3")
+    assert first["why"] == "the file ends inside an element"
+    assert (second["rule"], second["uid"]) == ("document-unreadable", "1.2.3")
+    assert heard.metric('data_quality_total{rule="document-unreadable"}') == 1
+
+
 def test_a_failing_clock_says_where(heard: Heard) -> None:
     try:
         raise KeyError("secret")

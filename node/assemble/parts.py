@@ -204,16 +204,22 @@ def joined(found: Sequence[Identifier]) -> tuple[Identifier, ...]:
     """
     ranked = sorted(range(len(found)), key=lambda at: (_gaps(found[at].issuer), at))
     kept: list[int] = []
+    said: set[tuple[str, str, str]] = set()  # what the kept ones say, and every lesser way to say it
+    halves: set[tuple[str, bool]] = (
+        set()
+    )  # values kept with one half of an issuer, and whether it is the local
     for at in ranked:
-        if not any(_same(found[at], found[other]) for other in kept):
-            kept.append(at)
+        value, local, universal = found[at].value, found[at].issuer.local, found[at].issuer.universal
+        half = bool(local) != bool(universal)
+        # Two different halves contradict each other in nothing.
+        if (value, local, universal) in said or (half and (value, not local) in halves):
+            continue
+        kept.append(at)
+        said |= {(value, a, b) for a in (local, "") for b in (universal, "")}
+        if half:
+            halves.add((value, bool(local)))
     return tuple(found[at] for at in sorted(kept))
 
 
 def _gaps(issuer: Issuer) -> int:
     return (not issuer.local) + (not issuer.universal)
-
-
-def _same(one: Identifier, other: Identifier) -> bool:
-    pairs = ((one.issuer.local, other.issuer.local), (one.issuer.universal, other.issuer.universal))
-    return one.value == other.value and all(not a or not b or a == b for a, b in pairs)

@@ -135,15 +135,19 @@ RULES: Final[dict[str, Callable[[Study], Iterator[_Hit]]]] = {
 # Rules of others: assembling itself, and reading stored files.
 _ELSEWHERE: Final = ("disagreement", "document-unreadable", "settings-unreadable", "documents-over-limit")
 
+# What one target could not use (fhir/osiris).
+TARGETS: Final = ("patient-size-impossible",)  # above 3 m: entered in centimetres
+
 # What a document refers to or contains and no selection could be made of (fhir/selections).
 SELECTIONS: Final = (
     "selection-instance-unknown",  # neither in the document's evidence nor in its study
     "selection-incomplete",  # a content item without what its kind must have
     "selection-number-repeated",  # two regions or segments of one number
     "selections-over-maximum",
+    "selection-references-over-maximum",  # of performer, basedOn, focus or category; its selection stays
     "region-coordinates-invalid",
     "region-over-maximum",  # the region is left out, its selection stays
 )
 
 # Every value that data_quality_total{rule} can have.
-NAMES: Final = (*_ELSEWHERE, *RULES, *SELECTIONS)
+NAMES: Final = (*_ELSEWHERE, *RULES, *TARGETS, *SELECTIONS)

@@ -9,14 +9,18 @@ import socket
 import ssl
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Protocol
 
+from node.association.crew import Crew
 from node.association.negotiation import Negotiator
 from node.association.receiver import Observer, Receiver, Timeouts
 from node.association.transport import Deadline, PlainTransport, TlsTransport, Transport
 from node.errors import DeadlineExceeded, NodeError
+from node.peers import Peer
 from node.services.base import Service
 
 BACKLOG: Final = 128
@@ -46,13 +50,13 @@ class ListenerOptions:
 
 
 class Places(Protocol):
-    """Counts associations against [dicom] max_associations, wherever they are open."""
+    """Counts associations against the limits of [dicom] and [[peers]], wherever they are open."""
 
-    def take(self) -> bool:
-        """Count one more in, or say that there is no room."""
+    def take(self, peer: Peer) -> str | None:
+        """Count one more of ``peer`` in, or say why there is no room."""
 
-    def give_back(self) -> None:
-        """One has ended."""
+    def give_back(self, peer: Peer) -> None:
+        """One of ``peer`` has ended."""
 
 
 class OwnPlaces:
@@ -60,19 +64,31 @@ class OwnPlaces:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._taken = 0
+        self._taken: Counter[Peer] = Counter()
         self._lock = threading.Lock()
 
-    def take(self) -> bool:
+    def take(self, peer: Peer) -> str | None:
         with self._lock:
-            if self._taken >= self._limit:
-                return False
-            self._taken += 1
-            return True
+            if self._taken.total() >= self._limit:
+                return full(self._limit)
+            if peer.max_associations and self._taken[peer] >= peer.max_associations:
+                return full_of(peer)
+            self._taken[peer] += 1
+            return None
 
-    def give_back(self) -> None:
+    def give_back(self, peer: Peer) -> None:
         with self._lock:
-            self._taken -= 1
+            self._taken[peer] -= 1
+
+
+def full(limit: int) -> str:
+    """Why nobody is let in."""
+    return f"{limit} associations are open (dicom.max_associations)"
+
+
+def full_of(peer: Peer) -> str:
+    """Why no caller of this entry is let in."""
+    return f"{peer.max_associations} associations of {peer.ae_title!r} are open ([[peers]] max_associations)"
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -109,7 +125,7 @@ class _Connection:
         self.number = number
         self.address = address
         self.accepted_at = time.monotonic()
-        self.negotiated = False
+        self.peer: Peer | None = None  # whose association it is, once it is one
         self.receiver: Receiver | None = None
         self.studies: dict[str, None] = {}
         self._socket = sock
@@ -141,6 +157,7 @@ class Listener:
         self._congested = congested
         self._numbers = itertools.count(1)
         self._pool = BufferPool(BUFFER_BYTES)
+        self._crew = Crew()
         self._lock = threading.Lock()
         self._ended = threading.Condition(self._lock)
         self._connections: dict[int, _Connection] = {}
@@ -204,7 +221,7 @@ class Listener:
         deadline = time.monotonic() + seconds
         with self._ended:
             for connection in self._connections.values():
-                if not connection.negotiated:
+                if connection.peer is None:
                     connection.interrupt()
             self._ended.wait_for(lambda: not self._connections, max(deadline - time.monotonic(), 0))
             left = list(self._connections.values())
@@ -212,6 +229,7 @@ class Listener:
             connection.interrupt()
         with self._ended:
             self._ended.wait_for(lambda: not self._connections, 5)
+        self._crew.dismiss()
         return len(left)
 
     def _accept(self) -> None:
@@ -249,11 +267,8 @@ class Listener:
             crowded = len(self._connections) - self._associations > MAX_PENDING
         if crowded:
             self._evict_oldest()
-        thread = threading.Thread(
-            target=self._serve, args=(connection, sock), name=f"association-{connection.number}", daemon=True
-        )
         try:
-            thread.start()
+            self._crew.run(partial(self._serve, connection, sock))
         except RuntimeError as error:  # the system gives no more threads
             self._observer.failed(address, error)
             sock.close()
@@ -262,7 +277,7 @@ class Listener:
     def _evict_oldest(self) -> bool:
         """End the connection that has waited longest to negotiate; False when there is none."""
         with self._ended:
-            oldest = next((c for c in self._connections.values() if not c.negotiated), None)
+            oldest = next((c for c in self._connections.values() if c.peer is None), None)
             if oldest is None:
                 return False
             oldest.interrupt()
@@ -311,12 +326,12 @@ class Listener:
     def _forget(self, connection: _Connection) -> None:
         with self._ended:
             self._connections.pop(connection.number, None)
-            if connection.negotiated:
+            if connection.peer is not None:
                 self._associations -= 1
-                self._places.give_back()
+                self._places.give_back(connection.peer)
             self._ended.notify_all()
 
-    def admit(self, connection: _Connection) -> str | None:
+    def admit(self, connection: _Connection, peer: Peer) -> str | None:
         """Count a connection as an association, or say why there is no room (PS3.8 9.3.4: 2/3/2)."""
         try:
             congestion = self._congested()
@@ -327,11 +342,11 @@ class Listener:
         with self._lock:
             if self._stopping:
                 return "shutting down"
-            if not self._places.take():
-                return f"{self._options.max_associations} associations are open (dicom.max_associations)"
-            self._associations += 1
-            connection.negotiated = True
-        return None
+            taken = self._places.take(peer)
+            if taken is None:
+                self._associations += 1
+                connection.peer = peer
+            return taken
 
 
 class _Admission:
@@ -341,5 +356,5 @@ class _Admission:
         self._listener = listener
         self._connection = connection
 
-    def admit(self) -> str | None:
-        return self._listener.admit(self._connection)
+    def admit(self, peer: Peer) -> str | None:
+        return self._listener.admit(self._connection, peer)

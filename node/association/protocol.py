@@ -118,7 +118,14 @@ class Aborted:
     reason: int
 
 
-Event = AssociateRequested | CommandReceived | DataReceived | ReleaseRequested | Aborted
+@dataclass(frozen=True, slots=True)
+class Breached:
+    """The peer broke the protocol behind the events before this one: handle those, then raise ``error``."""
+
+    error: ProtocolError
+
+
+Event = AssociateRequested | CommandReceived | DataReceived | ReleaseRequested | Aborted | Breached
 
 
 class Protocol:
@@ -158,16 +165,25 @@ class Protocol:
         self.state = State.CLOSING
 
     def receive(self, data: memoryview) -> list[Event]:
-        """Events in the order they came. Raises ``ProtocolError``: send its A-ABORT and close."""
+        """Events in the order they came. Raises ``ProtocolError``: send its A-ABORT and close.
+
+        What was whole before a breach counts, however the network cut the bytes: with events before it in the
+        same bytes it is the last of them, ``Breached``.
+        """
         events: list[Event] = []
         position, end = 0, len(data)
-        while position < end and self.state is not State.CLOSING:
-            if self._left < 0:
-                position = self._pdu_header(data, position)
-            elif self._type == Pdu.P_DATA:
-                position = self._p_data(data, position, events)
-            else:
-                position = self._control(data, position, events)
+        try:
+            while position < end and self.state is not State.CLOSING:
+                if self._left < 0:
+                    position = self._pdu_header(data, position)
+                elif self._type == Pdu.P_DATA:
+                    position = self._p_data(data, position, events)
+                else:
+                    position = self._control(data, position, events)
+        except ProtocolError as error:
+            if not events:
+                raise
+            events.append(Breached(error))
         return events
 
     def _collect(self, data: memoryview, position: int, size: int) -> int:

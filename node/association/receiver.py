@@ -13,6 +13,7 @@ from node.association.negotiation import Accepted, Negotiator, Rejected, is_stor
 from node.association.protocol import (
     Aborted,
     AssociateRequested,
+    Breached,
     CommandReceived,
     DataReceived,
     Event,
@@ -20,7 +21,7 @@ from node.association.protocol import (
 )
 from node.association.transport import Deadline, Transport
 from node.errors import DeadlineExceeded, NodeError, PeerGone, ProtocolError
-from node.peers import ECHO, FIND, STORE
+from node.peers import ECHO, FIND, STORE, Peer
 from node.services import dimse
 from node.services.base import Answer, Context, Operation, Refused, Service
 from node.services.dimse import Command
@@ -59,8 +60,8 @@ class Observer(Protocol):
 class Congestion(Protocol):
     """Whether one more association is let in."""
 
-    def admit(self) -> str | None:
-        """Count the association in and return None, or say why there is no room."""
+    def admit(self, peer: Peer) -> str | None:
+        """Count an association of ``peer`` in and return None, or say why there is no room."""
 
 
 class Receiver:
@@ -172,6 +173,8 @@ class Receiver:
                 return "released", ""
             case Aborted():
                 return "aborted", f"source {event.source} reason {event.reason}"
+            case Breached():
+                raise event.error
         return None
 
     def _associate(

@@ -146,13 +146,16 @@ class TlsTransport(_Transport):
 
     def send(self, data: bytes, deadline: Deadline) -> None:
         """Send all of ``data``. Raises ``DeadlineExceeded`` when the peer does not read, ``PeerGone``."""
-        self._socket.settimeout(max(deadline.at - time.monotonic(), 0.001))
-        try:
-            self._socket.sendall(data)
-        except TimeoutError:
-            raise deadline.exceeded() from None
-        except OSError as error:
-            raise _gone(error) from error
+        view = memoryview(data)
+        while view:  # sendall would give each part the whole time again
+            self._socket.settimeout(max(deadline.at - time.monotonic(), 0.001))
+            try:
+                sent = self._socket.send(view)
+            except TimeoutError:
+                raise deadline.exceeded() from None
+            except OSError as error:
+                raise _gone(error) from error
+            view = view[sent:]
 
     def has_input(self) -> bool:
         """Bytes, or the end of the stream, wait to be received."""

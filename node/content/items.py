@@ -29,6 +29,9 @@ _LEGAL_UID: Final = re.compile(r"[0-9]+(?:\.[0-9]+)*")
 _NUMBERS: Final = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d", "UV": "Q", "SV": "q"}
 _SEVERAL: Final = frozenset({"AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "PN", "SH", "TM", "UC", "UI"})
 _ONE: Final = frozenset({"LT", "ST", "UR", "UT"})
+# Of these a value is cut to MAX_TEXT: a description is written in every selection of its document.
+_WORDS: Final = _ONE | {"CS", "LO", "PN", "SH", "UC"}
+MAX_TEXT: Final = 4096  # characters
 _DECODABLE: Final = _SEVERAL | _ONE | set(_NUMBERS) | {"SQ"}
 _CHARACTER_SET: Final = 0x00080005
 
@@ -120,10 +123,13 @@ class Item(Mapping[str, list[Any]]):
         if vr in _NUMBERS:
             return _numbers(raw, _NUMBERS[vr], element.is_little_endian)
         if vr in _ONE:
-            text = charset.decode(raw, self._codecs, charset.TEXT_DELIMITERS).strip(_PADDING)
+            text = _cut(charset.decode(raw, self._codecs, charset.TEXT_DELIMITERS)).strip(_PADDING)
             return [text] if text else []
+        if vr not in _SEVERAL:
+            return []
         delimiters = charset.NAME_DELIMITERS if vr == "PN" else charset.VALUE_DELIMITERS
-        return _split(charset.decode(raw, self._codecs, delimiters)) if vr in _SEVERAL else []
+        text = charset.decode(raw, self._codecs, delimiters)
+        return _split(_cut(text) if vr in _WORDS else text)
 
     def _sequence(self, element: RawDataElement, raw: bytes) -> list[Item]:
         # One sent as UN is in implicit VR, whatever surrounds it (PS3.5 6.2.2 note 2); pydicom looks at each item.
@@ -179,6 +185,11 @@ def _keyword(tag: int) -> str:
         return dictionary_keyword(tag)
     except KeyError:
         return ""
+
+
+def _cut(text: str) -> str:
+    """All but what nobody writes into a label or remark; an ellipsis says that there was more."""
+    return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
 
 
 def _split(text: str) -> list[str]:

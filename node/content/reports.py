@@ -115,20 +115,17 @@ def _first(values: Iterator[str]) -> str:
 
 
 def _item(found: Tree, child: _Child) -> GroupItem | None:
-    """None for what selects nothing, and for what names nothing by a legal UID."""
+    """None for what selects nothing. One that names nothing by a legal UID has no reference and no series."""
     target = child.target
     concept, kind = target.concept, target.value_type
     if concept is None or concept.scheme != "DCM" or kind not in _SELECTIONS.get(concept.value, ()):
         return None
     path = child.node.path
     if kind == "UIDREF":
-        series = target.item.uid("UID")
-        return GroupItem(path, concept, kind, series=series) if series else None
+        return GroupItem(path, concept, kind, series=target.item.uid("UID"))
     if kind in ("SCOORD", "SCOORD3D"):
         return GroupItem(path, concept, kind, _selected_from(found, target), _region(target))
     reference = tree.referenced(target.item)
-    if reference is None:
-        return None
     rois = (node.item.text("TextValue") for node in found.children(target) if node.means(_ROI))
     return GroupItem(path, concept, kind, reference, rois=tuple(roi for roi in rois if roi))
 

@@ -30,16 +30,13 @@ ROOT: Final = (
 
 
 def read(root: Item, frames: Iterator[Item]) -> Segmentation:
-    """Segments in file order, and what was segmented."""
+    """Segments in file order, those without a number left out, and what was segmented."""
     schemes = parts.schemes(root)
     segments = (_segment(item, schemes) for item in root.items_of("SegmentSequence"))
-    by_number = {
-        segment.number: segment for segment in reversed([one for one in segments if one is not None])
-    }
     return Segmentation(
         label=root.text("ContentLabel"),
         frame_of_reference=root.uid("FrameOfReferenceUID"),
-        segments=tuple(reversed(by_number.values())),
+        segments=tuple(one for one in segments if one is not None),
         sources=references.by_series(root.items_of("ReferencedSeriesSequence")) or _sources(root, frames),
         content=tree.content_moment(root),
     )

@@ -23,18 +23,19 @@ ROOT: Final = (
 
 
 def read(root: Item) -> StructureSet:
-    """Label and regions in file order; one without a number, or with the number of another, is left out."""
+    """Label and regions in file order; one without a number is left out."""
     frames = (item.uid("FrameOfReferenceUID") for item in root.items_of("ReferencedFrameOfReferenceSequence"))
     codes = _codes(root)
-    rois: dict[int, Roi] = {}
-    for item in root.items_of("StructureSetROISequence"):
-        for number in item.integers("ROINumber")[:1]:
-            rois.setdefault(number, Roi(number, item.text("ROIName"), codes.get(number)))
+    rois = (
+        Roi(number, item.text("ROIName"), codes.get(number))
+        for item in root.items_of("StructureSetROISequence")
+        for number in item.integers("ROINumber")[:1]
+    )
     return StructureSet(
         label=root.text("StructureSetLabel"),
         created=When(root.text("StructureSetDate"), root.text("StructureSetTime")),
         frame_of_reference=next(filter(None, frames), "") or root.uid("FrameOfReferenceUID"),
-        rois=tuple(rois.values()),
+        rois=tuple(rois),
     )
 
 

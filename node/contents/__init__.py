@@ -5,6 +5,6 @@
 """
 
 from node.contents.reader import ContentReader
-from node.contents.study import Contents, Need, slow
+from node.contents.study import Contents, slow
 
-__all__ = ["ContentReader", "Contents", "Need", "slow"]
+__all__ = ["ContentReader", "Contents", "slow"]

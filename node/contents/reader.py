@@ -78,6 +78,8 @@ class ContentReader:
     ) -> Content | Settings:
         """What a file holds; ``seconds`` is this one's deadline, if it has less than others.
 
+        ``open_file`` gives a file with a descriptor, which is handed over and then closed.
+
         Raises ``ContentUnreadable`` for whatever is wrong with the file (``ContentTooSlow`` when it took too
         long), what ``open_file`` raises, OSError when its bytes can't be had, ``ContentReaderUnavailable``.
         """
@@ -99,7 +101,12 @@ class ContentReader:
             for process in self._running:
                 process.kill()
         # Those that are being asked right now are let go by who asks.
-        idle = [self._places.get_nowait() for _ in range(self._places.qsize())]
+        idle: list[_Process | None] = []
+        while not self._places.empty():
+            try:
+                idle.append(self._places.get_nowait())
+            except queue.Empty:
+                break  # somebody else took it, and will find it dead
         for one in idle:
             self._forget(one)
             self._places.put(None)
@@ -117,6 +124,8 @@ class ContentReader:
                 try:
                     answer = process.ask(descriptor, kind, seconds)
                 except _EndedError as error:
+                    self._forget(process)
+                    process = None
                     self._refuse_when_closed()
                     if error.code != 0:
                         raise ContentUnreadable(f"the reading process {_how(error.code)}") from None

@@ -8,18 +8,17 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import BinaryIO, Final, Literal, NamedTuple, cast
+from typing import BinaryIO, Final, NamedTuple, cast
 
 from node.content import Kind, Settings, document_kind
 from node.content.kinds import WITH_PIXELS
 from node.contents.evidence import complete
 from node.contents.reader import ContentReader
-from node.documents import Content, Document, Report
+from node.documents import Content, Document, Need, Report
 from node.errors import ContentTooSlow, ContentUnreadable
 from node.model import Finding, Instance, ObjectKey, Series, Study
 from node.objects.base import ObjectReader
 
-Need = Literal["settings", "documents", "rejections"]
 # SOP Instance UIDs -> (Study, Series Instance UID) of those that the node has.
 Locate = Callable[[Sequence[str]], Mapping[str, tuple[str, str]]]
 
@@ -164,7 +163,7 @@ class _Run:
         self._amiss: dict[tuple[str, str], int] = {}
 
     def findings(self) -> Iterator[Finding]:
-        """One for each rule and series."""
+        """One for each object that can't be read, and for each series with documents over the limit."""
         for (rule, uid), instances in self._amiss.items():
             yield Finding(rule, "SOPInstanceUID", uid, instances)
 
@@ -176,23 +175,21 @@ class _Run:
         try:
             settings = cast(Settings, self._bounded(key, "settings"))
         except (ContentUnreadable, FileNotFoundError, _OverLimit):
-            self._count(_SETTINGS_UNREADABLE, series.uid)
+            self._count(_SETTINGS_UNREADABLE, series.representative)
             settings = {}
         return replace(series, settings=settings)
 
     def document(self, series: Series, instance: Instance, kind: Kind) -> Document:
         """What one instance contains, or why nothing is known of it."""
-        content, unread, rule = None, "", ""
+        content, unread = None, ""
         try:
             content = self._content(ObjectKey(self._study, series.uid, instance.uid), kind)
-        except ContentUnreadable as error:
-            unread, rule = str(error), _UNREADABLE
-        except FileNotFoundError:
-            unread, rule = "its file is not there", _UNREADABLE
         except _OverLimit as error:
-            unread, rule = str(error), _OVER_LIMIT
-        if rule:
-            self._count(rule, series.uid)
+            unread = str(error)
+            self._count(_OVER_LIMIT, series.uid)
+        except (ContentUnreadable, FileNotFoundError) as error:
+            unread = str(error) if isinstance(error, ContentUnreadable) else "its file is not there"
+            self._count(_UNREADABLE, instance.uid)
         return Document(instance.uid, instance.sop_class, series.uid, content, unread)
 
     def _content(self, key: ObjectKey, kind: Kind) -> Content:
@@ -223,4 +220,4 @@ def _coordinates(content: Content) -> int:
     if not isinstance(content, Report):
         return 0
     regions = (item.region for group in content.groups for item in group.items)
-    return sum(len(region.coordinates) for region in regions if region is not None)
+    return sum(region.weight for region in regions if region is not None)

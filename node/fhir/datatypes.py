@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 import uuid
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final
 from zoneinfo import ZoneInfo
+
+import orjson
 
 from node.assemble.values import Time, parse_unsigned, resolve
 from node.fhir.options import FhirOptions
@@ -40,6 +42,7 @@ _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffe\uffff]")
 _OID = re.compile(r"[0-2](\.(0|[1-9][0-9]*))+\Z")
 _UID = re.compile(r"[0-9.]{1,64}\Z")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
+_FARTHEST: Final = timedelta(hours=14)  # from UTC, in FHIR's dateTime
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:[^\s]+\Z")
 
 
@@ -123,13 +126,14 @@ def _zone(name: str) -> ZoneInfo:
 def _zone_offset(name: str, date: tuple[int, int, int], time: Time) -> int | None:
     """Minutes east of UTC in the zone at that local time; the first of two in the ambiguous hour.
 
-    Before a zone had whole minutes (its local mean time) FHIR can't write its offset: None.
+    Before a zone had whole minutes (its local mean time), or was within 14 hours of UTC (Guam before 1845), FHIR
+    can't write its offset: None.
     """
     if not name:
         return None
     local = datetime(*date, time.hour, time.minute, min(time.second, 59), tzinfo=_zone(name), fold=0)
     offset = local.utcoffset()
-    if offset is None or offset.total_seconds() % 60:
+    if offset is None or offset.total_seconds() % 60 or abs(offset) > _FARTHEST:
         return None
     return int(offset.total_seconds()) // 60
 
@@ -207,9 +211,8 @@ def practitioner(person: Person, identified: Json | None, options: FhirOptions) 
 
 
 def distinct(values: list[Json]) -> list[Json]:
-    """Each value once, at its first place."""
-    found: list[Json] = []
+    """Each value once, at its first place. By its JSON: a series may have as many operators as instances."""
+    found: dict[bytes, Json] = {}
     for value in values:
-        if value not in found:
-            found.append(value)
-    return found
+        found.setdefault(orjson.dumps(value, option=orjson.OPT_SORT_KEYS), value)
+    return list(found.values())

@@ -9,20 +9,30 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, islice
 from typing import Any, Final, NamedTuple
 
 from node.documents import KeyObjects, PresentationState, Report, Segmentation, StructureSet
 from node.fhir import study as of_study
 from node.fhir import terminology
-from node.fhir.contained import endpoint_r5
-from node.fhir.datatypes import Json, compact, distinct, resource_id, string, uid_identifier, unsigned
+from node.fhir.contained import Context, endpoint_r5
+from node.fhir.datatypes import Json, compact, resource_id, string, uid_identifier, unsigned
 from node.fhir.options import FhirOptions
 from node.fhir.selections import base, concepts, keyobjects, presentations, reports, segmentations, structures
-from node.fhir.selections.base import Dropped, Held, Place, Selection, SelectionContext, Source
+from node.fhir.selections.base import (
+    MAX_REFERENCES,
+    Dropped,
+    Held,
+    Place,
+    Selection,
+    SelectionContext,
+    Source,
+)
 from node.fhir.table import Built, Page, Row, Section, fill
 from node.model import Finding, Study
 
 TARGET: Final = "imagingselection"
+STUDY_SHARE: Final = 4  # a study may have this many times the selections that a document may
 _MAX_ITEM: Final = 128
 _ITEM: Final = re.compile(r"[!-.0-~]+\Z")
 
@@ -50,7 +60,33 @@ class _Selected(NamedTuple):
     source: Source
     items: dict[str, Selection]
     places: dict[str, str]  # Selection.item -> final item
-    dropped: list[Dropped]
+    dropped: dict[tuple[str, str], int]  # rule and keyword of ``Dropped`` -> times
+
+
+class _Focus:
+    """The ids of other selections that one has a focus on."""
+
+    def __init__(self, selected: Sequence[_Selected]) -> None:
+        self._of_sources: dict[Place, list[str]] = {}
+        for document in selected:
+            for item, selection in document.items.items():
+                if selection.concept is concepts.SOURCE_IMAGE:
+                    self._of_sources.setdefault(selection.place, []).append(_id(document.source, item))
+        self._found: dict[int, list[str]] = {}
+
+    def ids(self, document: _Selected, item: str, selection: Selection) -> list[str]:
+        """Each once, in order; one more than ``MAX_REFERENCES`` where there are more."""
+        own = (document.places[one] for one in selection.focus if one in document.places)
+        ids = chain((_id(document.source, one) for one in own if one != item), self._sources(selection))
+        return list(islice(dict.fromkeys(ids), MAX_REFERENCES + 1))
+
+    def _sources(self, selection: Selection) -> list[str]:
+        # The segments of one document share one tuple of sources, which may be long.
+        key = id(selection.sources)
+        if key not in self._found:
+            ids = chain.from_iterable(self._of_sources.get(place, ()) for place in selection.sources)
+            self._found[key] = list(islice(ids, MAX_REFERENCES + 1))
+        return self._found[key]
 
 
 def build(study: Study, options: FhirOptions) -> Sequence[Built]:
@@ -59,13 +95,14 @@ def build(study: Study, options: FhirOptions) -> Sequence[Built]:
     Raises ResourceInvalid when ``require_patient_id`` asks for an identifier that the study does not have.
     """
     selected = list(_selected(study, options))
-    of_sources: dict[Place, list[str]] = {}
-    for document in selected:
-        for item, selection in document.items.items():
-            if selection.concept is concepts.SOURCE_IMAGE:
-                of_sources.setdefault(selection.place, []).append(_id(document.source, item))
+    focus = _Focus(selected)
+    requests = _requests(study, options)[:MAX_REFERENCES] if selected else []
     return [
-        Built(_resource(document, item, selection, of_sources), document.source.document.instance, item)
+        Built(
+            _resource(document, item, focus.ids(document, item, selection), requests),
+            document.source.document.instance,
+            item,
+        )
         for document in selected
         for item, selection in document.items.items()
     ]
@@ -73,12 +110,27 @@ def build(study: Study, options: FhirOptions) -> Sequence[Built]:
 
 def findings(study: Study, options: FhirOptions) -> tuple[Finding, ...]:
     """What documents refer to and ``build`` could not select, or left out: by rule, keyword and document."""
+    selected = list(_selected(study, options))
+    focus = _Focus(selected)
+    many = bool(selected) and len(_requests(study, options)) > MAX_REFERENCES
     counts: dict[tuple[str, str, str], int] = {}
-    for document in _selected(study, options):
-        for rule, keyword, times in document.dropped:
+    for document in selected:
+        crowded = sum(
+            (many and not selection.claimed)
+            or _crowded(document)
+            or len(focus.ids(document, item, selection)) > MAX_REFERENCES
+            for item, selection in document.items.items()
+        )
+        over = {("selection-references-over-maximum", "ContentSequence"): crowded} if crowded else {}
+        for (rule, keyword), times in {**document.dropped, **over}.items():
             key = rule, keyword, document.source.document.instance
             counts[key] = counts.get(key, 0) + times
     return tuple(Finding(*key, count) for key, count in counts.items())
+
+
+def _crowded(document: _Selected) -> bool:
+    modifiers = getattr(document.source.document.content, "modifiers", ())
+    return base.crowded(document.source) or len(modifiers) > MAX_REFERENCES
 
 
 def _selected(study: Study, options: FhirOptions) -> Iterator[_Selected]:
@@ -86,6 +138,7 @@ def _selected(study: Study, options: FhirOptions) -> Iterator[_Selected]:
     if not documents:
         return
     held = Held.of(study)
+    left = options.max_selections * STUDY_SHARE
     seen: set[str] = set()
     for document in documents:
         series = held.series[document.series]
@@ -94,20 +147,27 @@ def _selected(study: Study, options: FhirOptions) -> Iterator[_Selected]:
         # One SOP Instance UID in two series: both are documents, and no two resources may share an item.
         suffix = f"@{series.uid}" if document.instance in seen else ""
         seen.add(document.instance)
-        found = list(KINDS[type(document.content)].selections(source, document.content))
-        made = [one for one in found if isinstance(one, Selection)]
-        dropped = [one for one in found if isinstance(one, Dropped)]
-        beyond = len(made) - options.max_selections
-        if beyond > 0:
-            dropped.append(Dropped("selections-over-maximum", "ContentSequence", beyond))
-            made = made[: options.max_selections]
-        items: dict[str, Selection] = {}
-        places: dict[str, str] = {}
-        for selection in made:
-            item = _item(selection.item, suffix, items)
-            items[item] = selection
-            places.setdefault(selection.item, item)
-        yield _Selected(source, items, places, dropped)
+        found = _of_document(source, suffix, min(left, options.max_selections))
+        left -= len(found.items)
+        yield found
+
+
+def _of_document(source: Source, suffix: str, most: int) -> _Selected:
+    """At most ``most`` selections; those beyond are not kept, only counted."""
+    content = source.document.content
+    items: dict[str, Selection] = {}
+    places: dict[str, str] = {}
+    dropped: dict[tuple[str, str], int] = {}
+    for one in KINDS[type(content)].selections(source, content):
+        if isinstance(one, Selection) and len(items) < most:
+            item = _item(one.item, suffix, items)
+            items[item] = one
+            places.setdefault(one.item, item)
+            continue
+        lost = Dropped("selections-over-maximum", "ContentSequence") if isinstance(one, Selection) else one
+        key = lost.rule, lost.keyword
+        dropped[key] = dropped.get(key, 0) + lost.times
+    return _Selected(source, items, places, dropped)
 
 
 def _item(place: str, suffix: str, taken: dict[str, Selection]) -> str:
@@ -126,19 +186,18 @@ def _id(source: Source, item: str) -> str:
     return resource_id(TARGET, source.held.study.uid, source.document.instance, item)
 
 
-def _resource(
-    document: _Selected, item: str, selection: Selection, of_sources: dict[Place, list[str]]
-) -> Json:
-    source = document.source
-    own = [document.places[one] for one in selection.focus if one in document.places]
-    ids = [_id(source, one) for one in own if one != item]
-    ids += [one for place in selection.sources for one in of_sources.get(place, ())]
+def _resource(document: _Selected, item: str, focus: Sequence[str], requests: list[Json]) -> Json:
+    source, selection = document.source, document.items[item]
     context = SelectionContext(
         source.held.study,
         source.options,
         item=item,
         several=len(document.items) > 1 or item != selection.item,
-        focus=distinct([{"reference": f"ImagingSelection/{one}", "type": "ImagingSelection"} for one in ids]),
+        focus=[
+            {"reference": f"ImagingSelection/{one}", "type": "ImagingSelection"}
+            for one in focus[:MAX_REFERENCES]
+        ],
+        requests=requests,
     )
     rows = KINDS[type(source.document.content)].rows
     found: dict[str, Any] = fill(rows, selection, context) | fill(SELECTION, selection, context)
@@ -175,13 +234,18 @@ def _subject(selection: Selection, context: SelectionContext) -> Json:
     return of_study.subject(context.study, context)
 
 
-def _based_on(selection: Selection, context: SelectionContext) -> list[Json]:
-    """By accession number. A profile allows one request: the most frequent one then."""
+def _requests(study: Study, options: FhirOptions) -> list[Json]:
+    """The study's, by accession number: the same for all of its selections."""
     found = []
-    for known in of_study.accessions(context.study, context):
-        at = of_study.literal(context.options.references.service_request, accession=known["value"])
+    for known in of_study.accessions(study, Context(study, options)):
+        at = of_study.literal(options.references.service_request, accession=known["value"])
         found.append(compact(reference=at, type="ServiceRequest", identifier=known))
-    return found[:1] if selection.claimed else found
+    return found
+
+
+def _based_on(selection: Selection, context: SelectionContext) -> list[Json]:
+    """A profile allows one request: the most frequent one then."""
+    return context.requests[:1] if selection.claimed else context.requests
 
 
 def _derived_from(selection: Selection, _: SelectionContext) -> list[Json]:

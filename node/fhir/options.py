@@ -123,9 +123,11 @@ class FhirOptions:
     sr_document_selection
         ``imagingselection``: a report without measurement groups is one selection.
     max_coordinates
-        ``imagingselection``: a region with more numbers than this is left out, its selection stays.
+        ``imagingselection``: a region with more numbers than this is left out, its selection stays. Of several
+        points in an image each counts as 16 numbers.
     max_selections
-        ``imagingselection``: of one document; what is beyond is counted and left out.
+        ``imagingselection``: of one document, and four times as many of one study; what is beyond is counted
+        and left out.
     """
 
     default_timezone: str = ""

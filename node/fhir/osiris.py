@@ -26,10 +26,11 @@ from node.fhir.osiris_settings import (
     imaging_settings,
     lacking,
     primitive,
+    size_impossible,
     weight_height,
 )
 from node.fhir.table import UNKNOWN, Absent, Page, Row, Section, fill
-from node.model import BodyPart, Device, Series, Study
+from node.model import BodyPart, Device, Finding, Series, Study
 from node.terms import Moment
 
 TARGET: Final = "osiris"
@@ -47,6 +48,15 @@ def build(study: Study, options: FhirOptions) -> Json:
     identifier that the study does not have.
     """
     return {"resourceType": "ImagingStudy", **fill(STUDY, study, Context(study, options))}
+
+
+def findings(study: Study, _: FhirOptions) -> tuple[Finding, ...]:
+    """What only this target uses of a series and could not: a size in centimetres."""
+    return tuple(
+        Finding("patient-size-impossible", "PatientSize", one.uid, len(one.instances))
+        for one in study.series
+        if size_impossible(one)
+    )
 
 
 def missing(options: FhirOptions) -> Iterator[tuple[str, str]]:

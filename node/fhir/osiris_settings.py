@@ -217,7 +217,13 @@ def _weight(series: Series, _: None) -> int | float | None:
 
 def _height(series: Series, _: None) -> int | float | None:
     size = number(series.patient_size)
-    return _positive(size) if size is not None and size <= _MAX_METRES else None
+    return None if size_impossible(series) else _positive(size)
+
+
+def size_impossible(series: Series) -> bool:
+    """Whether Patient's Size (0010,1020) is none that a patient can have, so that it is not published."""
+    size = number(series.patient_size)
+    return size is not None and size > _MAX_METRES
 
 
 def _positive(found: Decimal | None) -> int | float | None:

@@ -8,9 +8,10 @@ from typing import Final
 
 from pydicom.datadict import dictionary_description, dictionary_has_tag
 
+from node.documents import Need
 from node.fhir.options import FhirOptions
 from node.fhir.table import Row, Section
-from node.fhir.targets import Need, Profile
+from node.fhir.targets import Profile
 
 _TAG = re.compile(r"\(([0-9A-F]{4}),([0-9A-F]{4})\)")
 _KEY = re.compile(r"\bfhir(?:\.[a-z_]+)+")

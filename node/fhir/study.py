@@ -83,20 +83,21 @@ def accessions(study: Study, context: Context) -> list[Json]:
 
 
 def status(study: Study, _: Context) -> str:
-    """``available``, unless rejection notes take back every instance but themselves."""
+    """``available``, unless rejection notes take back every instance but themselves; a study of notes alone, about
+    images elsewhere, is as good as it was."""
     rejected: set[str] = set()
     notes: set[str] = set()
     states: set[str] = set()
     for document in study.documents:
         content = document.content
-        if isinstance(content, KeyObjects) and content.title and content.title.value in REJECTIONS:
+        if isinstance(content, KeyObjects) and content.title_code in REJECTIONS:
             notes.add(document.instance)
-            states.add(REJECTIONS[content.title.value])
+            states.add(REJECTIONS[content.title_code])
             rejected |= {one.reference.instance for one in content.references}
-    if not rejected:
+    images = {one.uid for series in study.series for one in series.instances} - notes
+    if not states or not images or images - rejected:
         return "available"
-    left = {one.uid for series in study.series for one in series.instances} - notes - rejected
-    return "available" if left else max(states)  # entered-in-error is the stronger word
+    return max(states)  # entered-in-error is the stronger word
 
 
 def modalities(study: Study) -> list[str]:

@@ -6,16 +6,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Literal, NamedTuple
 
+from node.documents import Need
 from node.fhir import check, dstu1, imagingselection, imr, osiris, r5
 from node.fhir.options import FhirOptions
 from node.fhir.table import Built, Page
 from node.model import Finding, Study
 
 Resource = dict[str, Any]
-
-# What a target needs of the stored files, beside what the index knows: the imaging settings of each series,
-# everything that documents contain, or only whether key object documents take images back.
-Need = Literal["settings", "documents", "rejections"]
 
 
 def _none(_: Study, __: FhirOptions) -> tuple[Finding, ...]:
@@ -87,6 +84,7 @@ PROFILES: Final[dict[str, Profile]] = {
             partial(check.check, "osiris"),
             osiris.missing,
             osiris.PAGE,
+            osiris.findings,
         ),
         Profile(
             "dstu1",

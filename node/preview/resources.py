@@ -10,6 +10,7 @@ from node.contents import ContentReader, Contents
 from node.errors import ResourceInvalid
 from node.fhir.options import FhirOptions
 from node.fhir.targets import Profile
+from node.holding import reason_to_hold
 from node.model import Finding, Study
 from node.preview.files import Gathered, StudyFiles
 
@@ -48,10 +49,9 @@ def _assembled(files: StudyFiles) -> Study:
 
 def _preview(study: Study, profile: Profile, options: FhirOptions, check: bool) -> Preview:
     found = Preview(study.uid, [], [], (*study.findings, *profile.findings(study, options)))
-    if check and len(study.identities) > 1 and options.on_patient_conflict == "quarantine":
-        found.faults.append(
-            "several patients in one study: the node would hold it (fhir.on_patient_conflict = quarantine)"
-        )
+    held = reason_to_hold(study, options) if check else None
+    if held is not None:
+        found.faults.append(f"the node would hold it: {held.rule}")
         return found
     try:
         built = profile.build(study, options)

@@ -280,15 +280,17 @@ class KafkaPublisher:
 
     async def _one_by_one(self, batch: Batch) -> None:
         """What a broken producer left: each event alone, so that a refusal names the one that it is about."""
-        for event in batch.left():
-            try:
+        try:
+            await self._connect()
+            await self._topics.look_up(batch, self._producer)
+            for event in batch.left():
                 await self._connect()
-            except PublishUnavailable as error:
-                batch.waiting.update((left.topic, str(error)) for left in batch.left())
-                return
+                self._settle_known(batch)
+                if event in batch.ready():
+                    await self._attempt([event], batch, alone=True)
+        except PublishUnavailable as error:
             self._settle_known(batch)
-            if event in batch.ready():
-                await self._attempt([event], batch, alone=True)
+            batch.waiting.update((left.topic, str(error)) for left in batch.left())
 
     async def _attempt(self, events: Sequence[Event], batch: Batch, alone: bool) -> None:
         """Send once; an event may be left without outcome. ``alone``: no other event shares its fate."""

@@ -5,6 +5,7 @@ Error codes: Kafka protocol guide, "Error Codes"; X.509 codes: OpenSSL ``x509_vf
 
 from __future__ import annotations
 
+import socket
 import ssl
 from collections.abc import Iterator
 from typing import Final
@@ -77,13 +78,14 @@ _CAUSES: Final[tuple[tuple[_Kinds, str], ...]] = (
     (ssl.SSLCertVerificationError, ""),  # _CERTIFICATE says more
     (ssl.SSLError, "TLS failed: look at security_protocol and the port, and whether the broker asks for a "
      "certificate of the node (ssl_certfile, ssl_keyfile) and trusts it"),
+    (socket.gaierror, "no such host: correct bootstrap_servers, or the DNS"),
     (ConnectionRefusedError, "nothing listens there: start the broker, or correct bootstrap_servers"),
     (TimeoutError, "no answer in time: look at the network, and at security_protocol and the port"),
     ((EOFError, ConnectionResetError, BrokenPipeError), "the broker hung up at once: look at "
      "security_protocol and the port, and at certificates"),
 )  # fmt: skip
 
-_AWAY: Final = (ConnectionError, TimeoutError, EOFError, kafka_errors.NotEnoughReplicasError)
+_AWAY: Final = (socket.gaierror, ConnectionError, TimeoutError, EOFError, kafka_errors.NotEnoughReplicasError)
 
 # SSLCertVerificationError.verify_code
 _CERTIFICATE: Final = {

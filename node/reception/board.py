@@ -1,6 +1,8 @@
 """The few numbers that the owner and all receivers must see at once, in shared memory without a message.
 
-A receiver writes only its own slot, the owner only the flag; aligned 32-bit values are written whole.
+The first word is the owner's flag. Behind it each receiver has a row: how many associations it has open, then how
+many of each [[peers]] entry with a limit of its own. A receiver writes only its own row, which the owner clears
+when the receiver has died, and the owner writes the flag; aligned 32-bit values are written whole.
 """
 
 from __future__ import annotations
@@ -9,21 +11,25 @@ import fcntl
 import mmap
 import os
 import threading
+from collections.abc import Iterable, Mapping
 from typing import Final
 
-_SIZE: Final = 4096
+_WORD: Final = 4
 SLOTS: Final = 64
 
 
 class Board:
-    """``fd`` is the shared memory's descriptor: given, another process made it; without, it is made."""
+    """``limited`` is how many entries have a limit of their own. ``fd`` is the shared memory's descriptor: given,
+    another process made it, for as many entries; without, it is made."""
 
-    def __init__(self, fd: int | None = None) -> None:
+    def __init__(self, limited: int = 0, fd: int | None = None) -> None:
+        self._row = 1 + limited
+        size = _WORD * (1 + SLOTS * self._row)
         if fd is None:
             fd = os.memfd_create("dicom-node-board")
-            os.ftruncate(fd, _SIZE)
+            os.ftruncate(fd, size)
         self.fd = fd
-        self._map = mmap.mmap(fd, _SIZE)
+        self._map = mmap.mmap(fd, size)
         self._view = memoryview(self._map).cast("I")
         self._lock = threading.Lock()
 
@@ -39,29 +45,46 @@ class Board:
     @property
     def associations(self) -> int:
         """Associations open in all receivers."""
-        return sum(self._view[1 : 1 + SLOTS])
+        return self._sum(0)
+
+    def associations_of(self, slot: int) -> int:
+        """Associations open in one receiver."""
+        return self._view[1 + slot * self._row]
+
+    def _sum(self, column: int) -> int:
+        return sum(self._view[1 + column :: self._row])
 
     def clear(self, slot: int) -> None:
         """A receiver has gone, and its associations with it."""
-        self._view[1 + slot] = 0
+        for column in range(self._row):
+            self._view[1 + slot * self._row + column] = 0
 
-    def take(self, slot: int, limit: int) -> bool:
-        """Count one more association of ``slot``, unless ``limit`` are open in all."""
+    def take(self, slot: int, limits: Mapping[int, int]) -> int | None:
+        """Count one more association of ``slot``, unless one of ``limits`` is reached: then say which.
+
+        ``limits``: column -> how many may be open in all receivers; column 0 is any association, n that of the
+        n-th entry that has a limit. The association is counted in each column named.
+        """
+        row = 1 + slot * self._row
         # A record lock excludes the other processes, not the threads of this one.
         with self._lock:
             fcntl.lockf(self.fd, fcntl.LOCK_EX)
             try:
-                if self.associations >= limit:
-                    return False
-                self._view[1 + slot] += 1
-                return True
+                for column, limit in limits.items():
+                    if self._sum(column) >= limit:
+                        return column
+                for column in limits:
+                    self._view[row + column] += 1
+                return None
             finally:
                 fcntl.lockf(self.fd, fcntl.LOCK_UN)
 
-    def give_back(self, slot: int) -> None:
-        """An association of ``slot`` ended."""
+    def give_back(self, slot: int, columns: Iterable[int]) -> None:
+        """An association of ``slot`` ended, which was counted in ``columns``."""
+        row = 1 + slot * self._row
         with self._lock:
-            self._view[1 + slot] -= 1
+            for column in columns:
+                self._view[row + column] -= 1
 
     def close(self) -> None:
         self._view.release()

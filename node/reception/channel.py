@@ -1,6 +1,7 @@
 """Messages and calls between two processes over a connected pair of stream sockets.
 
-Both ends are this program, forked from one image: messages are pickled. One thread reads; any thread sends.
+Both ends are this program, forked from one image: messages are pickled. That is no wall between them: a process
+that was taken over can do to the other what its user may do. One thread reads; any thread sends.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from node.errors import NodeError
 
+# A record holds sixty values of 64 KiB at most (header.MAX_VALUE); nothing else comes near.
+MAX_MESSAGE: Final = 16_777_216
 _LENGTH: Final = struct.Struct("<I")
 
 Handler = Callable[..., Any]
@@ -33,17 +36,26 @@ class Kind(enum.IntEnum):
 
 
 class ChannelClosed(NodeError):
-    """The process at the other end has gone."""
+    """The process at the other end has gone, or does not read."""
 
     status = 0xA700
     hint = "A receiver process ended; the log says why, and another is started."
+
+
+class ChannelGarbled(NodeError):
+    """What came can't be a message of this program."""
+
+    hint = "The receiver process that sent it is ended, and another is started. Please report it."
 
 
 class Channel:
     """One end. ``handlers`` maps the names that the other end may tell or call to what is done.
 
     Told messages are handled by the reading thread in the order in which they were sent, and before the answer
-    to any call that is answered after them. Calls run in ``threads`` of their own, because they may wait.
+    to any call that is answered after them: their handlers must be quick. Calls run in up to ``threads`` of
+    their own, because they may wait. ``send_seconds`` bounds how long the other end may leave a message unread
+    before it counts as gone; without, a sender waits for as long as it takes, which is how an owner that is
+    behind slows its receivers down.
     """
 
     def __init__(
@@ -51,6 +63,7 @@ class Channel:
         sock: socket.socket,
         handlers: Mapping[str, Handler],
         threads: int = 8,
+        send_seconds: int | None = None,
     ) -> None:
         self._socket = sock
         self._handlers = handlers
@@ -59,53 +72,68 @@ class Channel:
         self._numbers = itertools.count()
         self._waiting: dict[int, Future[Any]] = {}
         self._closed = False
+        if send_seconds is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", send_seconds, 0))
 
     def tell(self, name: str, *arguments: Any) -> None:
-        """Send and go on. Raises ``ChannelClosed``."""
+        """Send and go on. Raises ``ChannelClosed``, ``ValueError`` for a message that is too long."""
         self._send((Kind.TELL, 0, name, arguments))
 
-    def call(self, name: str, *arguments: Any, seconds: float) -> Any:
-        """The answer of the other end; raises what its handler raised, ``ChannelClosed``, ``TimeoutError``."""
+    def ask(self, name: str, *arguments: Any) -> Future[Any]:
+        """A call whose answer is waited for later; it raises what ``call`` does. Raises ``ChannelClosed``."""
         number = next(self._numbers)
         future: Future[Any] = Future()
         self._waiting[number] = future
+        future.add_done_callback(lambda _: self._waiting.pop(number, None))
         try:
             if self._closed:
                 raise ChannelClosed("the other process has gone")
             self._send((Kind.CALL, number, name, arguments))
+        except BaseException:
+            self._waiting.pop(number, None)
+            raise
+        return future
+
+    def call(self, name: str, *arguments: Any, seconds: float) -> Any:
+        """The answer of the other end; raises what its handler raised, ``ChannelClosed``, ``TimeoutError``."""
+        future = self.ask(name, *arguments)
+        try:
             return future.result(seconds)
         finally:
-            self._waiting.pop(number, None)
+            future.cancel()  # an answer that comes too late finds nobody
 
     def _send(self, message: tuple[int, int, str, Any]) -> None:
         data = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
+        if len(data) > MAX_MESSAGE:
+            raise ValueError(f"message {message[2]} has {len(data)} bytes, {MAX_MESSAGE} at most")
         try:
             with self._sending:
                 self._socket.sendall(_LENGTH.pack(len(data)) + data)
+        except BlockingIOError as error:
+            self._interrupt()  # part of the message may have gone: nothing that follows could be understood
+            raise ChannelClosed("the other process does not read") from error
         except OSError as error:
             raise ChannelClosed(f"the other process has gone: {error.strerror}") from error
 
     def run(self) -> None:
-        """Read until the other end is gone, then fail every call that waits."""
+        """Read until the other end is gone, then fail every call that waits.
+
+        Raises ``ChannelGarbled``, and what the handler of a told message raises; the channel is at its end
+        then, too.
+        """
         try:
             with self._socket.makefile("rb") as stream:
-                while True:
-                    head = stream.read(_LENGTH.size)
-                    if len(head) < _LENGTH.size:
-                        return
-                    (size,) = _LENGTH.unpack(head)
-                    data = stream.read(size)
-                    if len(data) < size:
-                        return
-                    self._handle(*pickle.loads(data))
+                while (data := _next(stream)) is not None:
+                    self._handle(*_understood(data))
         except ConnectionError:
             return
         finally:
             self._closed = True
+            self._interrupt()
             for future in list(self._waiting.values()):
-                with suppress(Exception):  # answered in this very moment
+                if future.set_running_or_notify_cancel():
                     future.set_exception(ChannelClosed("the other process has gone"))
-            self._pool.shutdown(wait=False)
+            self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _handle(self, kind: int, number: int, name: str, content: Any) -> None:
         match kind:
@@ -115,11 +143,12 @@ class Channel:
                 self._pool.submit(self._answer, number, name, content)
             case _:
                 future = self._waiting.get(number)
-                if future is not None:
-                    if kind == Kind.RESULT:
-                        future.set_result(content)
-                    else:
-                        future.set_exception(content)
+                if future is None or not future.set_running_or_notify_cancel():
+                    return  # nobody waits for it any more
+                if kind == Kind.RESULT:
+                    future.set_result(content)
+                else:
+                    future.set_exception(content)
 
     def _answer(self, number: int, name: str, arguments: Any) -> None:
         try:
@@ -130,11 +159,35 @@ class Channel:
         with suppress(ChannelClosed):  # nobody waits for it any more
             self._send(answer)
 
-    def close(self) -> None:
-        """End both directions; ``run`` returns at both ends."""
+    def _interrupt(self) -> None:
+        """Wake whoever reads or writes, at both ends."""
         with suppress(OSError):  # the other end closed first
             self._socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """End both directions; ``run`` returns at both ends."""
+        self._interrupt()
         self._socket.close()
+
+
+def _next(stream: BinaryIO) -> bytes | None:
+    """The next message; None at the end, also inside a message: its sender died while it sent."""
+    head = stream.read(_LENGTH.size)
+    if len(head) < _LENGTH.size:
+        return None
+    (size,) = _LENGTH.unpack(head)
+    if size > MAX_MESSAGE:
+        raise ChannelGarbled(f"message of {size} bytes, {MAX_MESSAGE} at most")
+    data = stream.read(size)
+    return data if len(data) == size else None
+
+
+def _understood(data: bytes) -> tuple[int, int, str, Any]:
+    try:
+        kind, number, name, content = pickle.loads(data)
+    except Exception as error:  # unpickling meets bytes it was not made for in many ways
+        raise ChannelGarbled(f"message of {len(data)} bytes: {type(error).__name__}") from error
+    return kind, number, name, content
 
 
 def _portable(error: Exception) -> Exception:

@@ -8,6 +8,7 @@ from node import wiring
 from node.association.listener import Listener, ListenerOptions, Places
 from node.association.negotiation import Negotiator
 from node.association.receiver import Observer, Timeouts
+from node.association.tls import TlsFiles
 from node.config import Config
 from node.errors import IndexUnavailable
 from node.index.engine import Engine
@@ -97,8 +98,10 @@ def make_listener(
     observer: Observer,
     clock: Time,
     places: Places | None = None,
+    tls: TlsFiles | None = None,
 ) -> Listener:
-    """The DICOM side as configured; ``places`` counts associations where several processes share a limit."""
+    """The DICOM side as configured; ``places`` counts associations where several processes share a limit,
+    ``tls`` is what [dicom.tls] was found to name."""
     dicom = config.dicom
     ports = _Ports(config, objects, desk)
     store = StorePorts(
@@ -116,7 +119,7 @@ def make_listener(
             max_associations=dicom.max_associations,
             max_pdu=dicom.max_pdu,
             timeouts=Timeouts(dicom.timeouts.handshake, dicom.timeouts.idle, dicom.timeouts.transfer),
-            tls=wiring.tls(config),
+            tls=tls.context() if tls else None,
         ),
         Negotiator({dicom.ae_title, *dicom.aliases}, wiring.peers(config), dicom.max_pdu),
         {

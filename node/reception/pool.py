@@ -3,40 +3,47 @@
 from __future__ import annotations
 
 import os
-import signal
+import secrets
 import socket
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from node import wiring
 from node.association.listener import bind
 from node.association.receiver import Observer
+from node.association.tls import TlsFiles
 from node.config import Config
 from node.errors import IndexUnavailable, NodeError
 from node.logs import get_logger
 from node.model import Received, Rejection
 from node.reception.board import Board
-from node.reception.channel import Channel
-from node.reception.nursery import Nursery
-from node.reception.worker import Start
+from node.reception.channel import Channel, ChannelClosed
+from node.reception.nursery import Nursery, Process
+from node.reception.worker import Start, write_tls
 
 _log = get_logger(__name__)
 
 _START_SECONDS: Final = 30.0
 _ASK_SECONDS: Final = 2.0  # a receiver answers in less than a millisecond, unless the machine is beyond help
+_SILENT_SECONDS: Final = 60.0  # ... or the receiver is: then it is ended
+_SEND_SECONDS: Final = 10  # one that reads nothing at all for so long has gone, whatever it still does
 _STOP_GRACE: Final = 10.0
-_RESTART_SECONDS: Final = 1.0  # one that dies at once is not started again and again without a pause
+_END_SECONDS: Final = 1.0  # a receiver ends by itself when its channel is closed
+_RESTART_SECONDS: Final = (1.0, 30.0)  # the pause before another is started, and how long it may grow
+_BURY_SECONDS: Final = 5.0
+# What receivers may report to the observer
+_REPORTS: Final = ("stored", "association_ended", "found")
 
 
 class Owner(Protocol):
     """What receivers hand over, and ask; ``node.reception.desk`` has it."""
 
     def put(self, item: Received | Rejection) -> None:
-        """A durable object, or one for quarantine."""
+        """A durable object, or one for quarantine. Never blocks."""
 
     def behind(self) -> str | None:
         """Why the index can take no more, or None."""
@@ -55,14 +62,35 @@ class Reporter(Observer, Protocol):
         """A query ended."""
 
 
-@dataclass(slots=True)
 class _Receiver:
-    """One receiver process as the owner knows it."""
+    """One receiver process as the owner knows it; ``label`` marks what it writes in incoming/."""
 
-    slot: int
-    channel: Channel
-    pid: int = 0
-    ready: threading.Event | None = None
+    def __init__(self, slot: int, label: str, process: Process, channel: Channel) -> None:
+        self.slot = slot
+        self.label = label
+        self.process = process
+        self.channel = channel
+        self.ready = False
+        self._late: Future[Any] | None = None  # what it was asked first of all that it did not answer in time
+        self._late_since = 0.0
+
+    def ask(self, name: str, arguments: tuple[Any, ...]) -> Future[Any] | None:
+        """Ask it, or None while an earlier question is not answered: it would only wait in the same queue."""
+        if self._late is not None and not self._late.done():
+            return None
+        return self.channel.ask(name, *arguments)
+
+    def missed(self, question: Future[Any]) -> None:
+        """It did not answer in time."""
+        if self._late is None or self._late.done():
+            self._late, self._late_since = question, time.monotonic()
+
+    @property
+    def silent_for(self) -> float:
+        """Seconds since it ought to have answered, 0.0 when it has."""
+        if self._late is None or self._late.done():
+            return 0.0
+        return time.monotonic() - self._late_since
 
 
 class Pool:
@@ -77,15 +105,21 @@ class Pool:
         reporter: Reporter,
         clock_offset: float,
         lock_fd: int,
+        tls: TlsFiles | None,
     ) -> None:
         self._nursery = nursery
         self._count = count
         self._config = config
         self._owner = owner
-        self._reporter = reporter
+        self._reporters: dict[str, Callable[..., None]] = {name: getattr(reporter, name) for name in _REPORTS}
         self._clock_offset = clock_offset
         self._lock_fd = lock_fd
-        self._board = Board()
+        self._tls_fd = write_tls(tls)
+        self._board = Board(len(wiring.peers(config).limited))
+        self._board_lock = threading.Lock()
+        # Guards who is started with what: no receiver with certificates that were replaced meanwhile, none when
+        # the others have been stopped.
+        self._lock = threading.Lock()
         self._receivers: dict[int, _Receiver] = {}
         self._threads: list[threading.Thread] = []
         self._stopping = threading.Event()
@@ -97,20 +131,36 @@ class Pool:
         self._socket = bind(dicom.host, dicom.port)
         begun = [threading.Event() for _ in range(self._count)]
         for slot, event in enumerate(begun):
-            thread = threading.Thread(
-                target=self._keep, args=(slot, event), name=f"receiver-{slot}", daemon=True
-            )
-            thread.start()
-            self._threads.append(thread)
+            self._run(self._keep, slot, event, name=f"receiver-{slot}")
         deadline = time.monotonic() + _START_SECONDS
         if not all(event.wait(max(deadline - time.monotonic(), 0)) for event in begun):
             raise TimeoutError(f"a receiver process did not start within {_START_SECONDS:g} s: see the log")
         host, port = self._socket.getsockname()[:2]
         return host, port
 
+    def _run(self, work: Callable[..., None], *arguments: Any, name: str) -> None:
+        thread = threading.Thread(target=work, args=arguments, name=name, daemon=True)
+        thread.start()
+        self._threads = [one for one in self._threads if one.is_alive()] + [thread]
+
+    @property
+    def _ready(self) -> int:
+        return sum(receiver.ready for receiver in list(self._receivers.values()))
+
     @property
     def listening(self) -> bool:
-        return bool(self._receivers) and not self._stopping.is_set()
+        return self._ready > 0 and not self._stopping.is_set()
+
+    @property
+    def lacking(self) -> str | None:
+        """Why fewer receivers run than are configured, or None."""
+        ready = self._ready
+        if ready >= self._count:
+            return None
+        why = (
+            "the process that starts them has gone, restart the node" if self._nursery.gone else "see the log"
+        )
+        return f"{ready} of {self._count} receiver processes run: {why}"
 
     @property
     def associations(self) -> int:
@@ -119,102 +169,186 @@ class Pool:
 
     def last_movement(self, study: str) -> float | None:
         """Monotonic time of the newest bytes from an open association that brought some of ``study``."""
-        return max((moved for moved in self._ask("movement", study) if moved is not None), default=None)
+        answers, _ = self._ask("movement", study)
+        return max((moved for moved in answers if moved is not None), default=None)
 
     def flush(self) -> None:
         """Return when everything that receivers have told by now has been handled."""
         self._ask("flush")
 
-    def reload(self) -> None:
-        """Receivers read the TLS certificates again."""
-        self._ask("reload")
+    def reload(self, tls: TlsFiles) -> None:
+        """New certificates, for connections that are accepted from now on, by receivers of now or later."""
+        with self._lock:
+            os.close(self._tls_fd)
+            self._tls_fd = write_tls(tls)
+        self._ask("reload", tls)
 
     def behind_changed(self) -> None:
         """The index took something, or can't: receivers see it on the board."""
-        behind = self._owner.behind() is not None
-        if behind != self._board.behind:
-            self._board.behind = behind
+        with self._board_lock:  # an answer that is older than another's must not be written over it
+            behind = self._owner.behind() is not None
+            if behind != self._board.behind:
+                self._board.behind = behind
 
-    def _ask(self, name: str, *arguments: Any) -> list[Any]:
-        """The answers of all receivers that give one."""
-        found = []
+    def _ask(self, name: str, *arguments: Any) -> tuple[list[Any], list[int]]:
+        """The answers of all receivers, and the process ids of those that gave none in time."""
+        questions: list[tuple[_Receiver, Future[Any]]] = []
+        answers: list[Any] = []
+        silent: list[int] = []
         for receiver in list(self._receivers.values()):
+            with suppress(ChannelClosed):  # it is going: its end is dealt with
+                question = receiver.ask(name, arguments)
+                if question is None:
+                    self._still_silent(receiver, silent)
+                else:
+                    questions.append((receiver, question))
+        deadline = time.monotonic() + _ASK_SECONDS
+        for receiver, question in questions:
+            pid = receiver.process.pid
             try:
-                found.append(receiver.channel.call(name, *arguments, seconds=_ASK_SECONDS))
-            except (NodeError, TimeoutError) as error:  # it is going, or beyond help: its end is dealt with
-                _log.warning("receiver_silent", pid=receiver.pid, error=str(error) or type(error).__name__)
-        return found
+                answers.append(question.result(max(deadline - time.monotonic(), 0)))
+            except TimeoutError:
+                _log.warning("receiver_silent", pid=pid, limit=_ASK_SECONDS)
+                receiver.missed(question)
+                silent.append(pid)
+            except ChannelClosed:
+                continue  # it is going
+            except NodeError as error:
+                _log.error("receiver_refused", pid=pid, kind=name, error=error)
+        return answers, silent
+
+    def _still_silent(self, receiver: _Receiver, silent: list[int]) -> None:
+        silent.append(receiver.process.pid)
+        if receiver.silent_for > _SILENT_SECONDS:
+            hint = "It did not answer for too long. Another is started."
+            _log.error("receiver_killed", pid=receiver.process.pid, seconds=_SILENT_SECONDS, hint=hint)
+            receiver.process.kill()
 
     # one thread a receiver
 
     def _keep(self, slot: int, begun: threading.Event) -> None:
         """Run one receiver after another in this slot, until the pool stops."""
+        shortest, longest = _RESTART_SECONDS
+        pause = shortest
         while not self._stopping.is_set():
             try:
                 receiver = self._spawn(slot, begun)
             except OSError as error:
-                _log.error("receiver_not_started", error=error)
-                self._stopping.wait(_RESTART_SECONDS)
-                continue
-            self._receivers[slot] = receiver
-            receiver.channel.run()
-            self._receivers.pop(slot, None)
-            receiver.channel.close()
-            if not self._stopping.is_set():
-                self._bury(receiver)
-                self._stopping.wait(_RESTART_SECONDS)
+                _log.error("receiver_not_started", error=error, backoff=pause)
+            else:
+                if receiver is None:
+                    return
+                if self._attend(receiver):
+                    pause = shortest
+            # One that dies at once, or can't be started, is not tried again and again without a pause.
+            self._stopping.wait(pause)
+            pause = min(2 * pause, longest)
 
-    def _spawn(self, slot: int, begun: threading.Event) -> _Receiver:
+    def _spawn(self, slot: int, begun: threading.Event) -> _Receiver | None:
+        """A new receiver, or None when the pool has been stopped. Raises ``OSError``."""
         assert self._socket is not None
-        own, other = socket.socketpair()
-        with other:
-            receiver = _Receiver(slot, Channel(own, self._handlers(begun)))
-            descriptors = [other.fileno(), self._socket.fileno(), self._board.fd, self._lock_fd]
-            receiver.pid = self._nursery.spawn(descriptors, Start(slot, self._clock_offset))
-        return receiver
+        with self._lock:
+            if self._stopping.is_set():
+                return None
+            own, other = socket.socketpair()
+            with other:
+                label = secrets.token_hex(4)  # never a process id: those come again
+                descriptors = [other.fileno(), self._socket.fileno(), self._board.fd, self._lock_fd]
+                start = Start(slot, label, self._clock_offset)
+                try:
+                    process = self._nursery.spawn([*descriptors, self._tls_fd], start)
+                except OSError:
+                    own.close()
+                    raise
+            handlers = self._handlers(slot, begun)
+            receiver = _Receiver(slot, label, process, Channel(own, handlers, send_seconds=_SEND_SECONDS))
+            self._receivers[slot] = receiver
+            return receiver
 
-    def _handlers(self, begun: threading.Event) -> dict[str, Callable[..., Any]]:
-        return {
-            "ready": lambda _pid: begun.set(),
-            "put": self._put,
-            "reports": self._reports,
-            "catch_up": self._catch_up,
-        }
+    def _handlers(self, slot: int, begun: threading.Event) -> dict[str, Callable[..., Any]]:
+        def ready() -> None:
+            self._receivers[slot].ready = True
+            begun.set()
+
+        return {"ready": ready, "put": self._put, "reports": self._report, "catch_up": self._catch_up}
 
     def _put(self, item: Received | Rejection) -> None:
         self._owner.put(item)
         self.behind_changed()
 
-    def _reports(self, reports: list[tuple[str, tuple[Any, ...]]]) -> None:
+    def _report(self, reports: list[tuple[str, tuple[Any, ...]]]) -> None:
         for name, arguments in reports:
-            getattr(self._reporter, name)(*arguments)
+            try:
+                self._reporters[name](*arguments)
+            except Exception:  # noqa: BLE001  said; what can't be counted must not cost anybody an association
+                _log.error("report_failed", kind=name, exc_info=True)
 
     def _catch_up(self) -> None:
         """For a query: what any receiver has answered with success is in its channel, then in the index."""
-        self.flush()
+        _, silent = self._ask("flush")
         self._owner.catch_up()
+        if silent:
+            raise IndexUnavailable(f"receiver process {silent[0]} does not answer")
 
-    def _bury(self, receiver: _Receiver) -> None:
-        """A receiver died: its associations are gone, what it acknowledged is not."""
-        hint = "Its associations are lost; senders send again. Another is started."
-        _log.error("receiver_died", pid=receiver.pid, hint=hint)
-        self._board.clear(receiver.slot)
+    def _attend(self, receiver: _Receiver) -> bool:
+        """Take what a receiver hands over until it has ended; returns whether it had ever worked."""
+        pid = receiver.process.pid
+        _log.info("receiver_started", pid=pid, name=receiver.label)
         try:
-            self._owner.catch_up()
-            count = self._owner.left_behind(f"{receiver.pid:x}")
-        except (IndexUnavailable, OSError) as error:
-            _log.error("receiver_left_objects", error=error, hint="They are taken in at the next start.")
-        else:
-            _log.info("recovered", objects=count)
+            receiver.channel.run()
+        except Exception:  # noqa: BLE001  said; nothing that this receiver may still send is understood
+            _log.error("receiver_garbled", pid=pid, exc_info=True)
+        finally:
+            worked, receiver.ready = receiver.ready, False
+            receiver.channel.close()
+            self._await_end(receiver)
+            self._receivers.pop(receiver.slot)
+            self._board.clear(receiver.slot)
+            receiver.process.close()
+        if not self._stopping.is_set():
+            hint = "Its associations are lost; senders send again. Another is started."
+            _log.error("receiver_died", pid=pid, hint=hint)
+            self._run(self._bury, receiver.label, name=f"burial-{receiver.slot}")
+        return worked
+
+    def _await_end(self, receiver: _Receiver) -> None:
+        """Until it has ended it may write, and what it wrote can't be told from what it writes."""
+        process = receiver.process
+        if process.ended(_END_SECONDS):
+            return
+        process.kill()
+        if not process.ended(_END_SECONDS):
+            hint = "It was killed and does not end: a disk that does not answer?"
+            _log.error("receiver_lingers", pid=process.pid, hint=hint)
+        while not process.ended(_END_SECONDS) and not self._stopping.is_set():
+            pass
+
+    def _bury(self, label: str) -> None:
+        """A receiver died: its associations are gone, what it acknowledged is not."""
+        said = False
+        while not self._stopping.is_set():
+            try:
+                self._owner.catch_up()
+                count = self._owner.left_behind(label)
+            except (NodeError, OSError) as error:
+                if not said:
+                    hint = "It is tried again and again; at the latest the next start takes them in."
+                    _log.error("receiver_left_objects", name=label, error=error, hint=hint)
+                said = True
+                self._stopping.wait(_BURY_SECONDS)
+            else:
+                _log.info("recovered", name=label, objects=count)
+                return
 
     def stop(self, seconds: float) -> int:
         """Accept no more, let open associations end for ``seconds``, then cut; returns how many were cut."""
-        self._stopping.set()
+        with self._lock:
+            self._stopping.set()
+            receivers = list(self._receivers.values())
         if self._socket is not None:
             with suppress(OSError):  # wakes every accept; not every system allows it on a listener
                 self._socket.shutdown(socket.SHUT_RDWR)
             self._socket.close()
-        receivers = list(self._receivers.values())
         with ThreadPoolExecutor(max(len(receivers), 1)) as threads:
             cut = sum(threads.map(lambda one: self._stop(one, seconds), receivers))
         for thread in self._threads:
@@ -222,19 +356,22 @@ class Pool:
         return cut
 
     def _stop(self, receiver: _Receiver, seconds: float) -> int:
+        grace = 0.0 if receiver.silent_for else _STOP_GRACE
         try:
-            return int(receiver.channel.call("stop", seconds, seconds=seconds + _STOP_GRACE))
+            return int(receiver.channel.call("stop", seconds, seconds=seconds + grace))
         except (NodeError, TimeoutError) as error:
-            _log.error("receiver_killed", pid=receiver.pid, error=str(error) or type(error).__name__)
-            with suppress(ProcessLookupError):
-                os.kill(receiver.pid, signal.SIGKILL)
-            return 0
+            pid, why = receiver.process.pid, str(error) or "it did not answer"
+            _log.error("receiver_killed", pid=pid, error=why)
+            cut = self._board.associations_of(receiver.slot)
+            receiver.process.kill()
+            return cut
         finally:
             receiver.channel.close()
 
     def close(self) -> None:
         """Release what ``start`` took; after ``stop``."""
         self._board.close()
+        os.close(self._tls_fd)
 
 
 def processes(config: Config) -> int:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+import pickle
 import socket
 import threading
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from node import wiring
+from node.association.listener import full, full_of
+from node.association.tls import TlsFiles
 from node.config import Config
 from node.errors import IndexUnavailable
 from node.model import Received, Rejection
+from node.peers import Peer
 from node.reception.board import Board
 from node.reception.channel import Channel, ChannelClosed
 from node.reception.listening import make_listener
@@ -21,28 +26,51 @@ from node.timing import SystemTime
 
 # Reports that are only counted or logged travel together: this long after the first of them.
 _REPORT_SECONDS: Final = 0.05
+# Reports that may wait: an owner that does not read slows its receivers down, as it would its own threads.
+_MOST_REPORTS: Final = 10_000
 _CATCH_UP_SECONDS: Final = 40.0  # the owner itself gives up after 30
 
 
 class Start(NamedTuple):
-    """What a receiver is started with: its slot on the board, and the offset of the owner's steady clock."""
+    """What a receiver is started with: its slot on the board, the ``label`` of what it writes in incoming/, which
+    no other receiver has, and the offset of the owner's steady clock."""
 
     slot: int
+    label: str
     clock_offset: float
 
 
 def main(config: Config, descriptors: Sequence[int], start: Start) -> None:
     """Run a receiver until the owner says stop or is gone. ``descriptors``: channel, listening socket, board,
-    and the lock of the data folder, which is held as long as any process of the node lives."""
-    channel_fd, listening_fd, board_fd, _lock = descriptors
-    worker = _Worker(config, socket.socket(fileno=channel_fd), Board(board_fd), start)
+    the lock of the data folder, which is held as long as any process of the node lives, and what the owner has
+    read for TLS (``read_tls``)."""
+    channel_fd, listening_fd, board_fd, _lock, tls_fd = descriptors
+    limited = wiring.peers(config).limited
+    places = _Places(Board(len(limited), board_fd), start.slot, config.dicom.max_associations, limited)
+    worker = _Worker(config, socket.socket(fileno=channel_fd), places, start, read_tls(tls_fd))
     worker.serve(socket.socket(fileno=listening_fd))
 
 
+def write_tls(files: TlsFiles | None) -> int:
+    """A descriptor of memory that receivers read ``files`` from: a chain may be longer than a message that
+    carries descriptors, and is not on disk any more when a receiver is started later."""
+    descriptor = os.memfd_create("dicom-node-tls")
+    with open(descriptor, "wb", closefd=False) as file:
+        pickle.dump(files, file)
+    return descriptor
+
+
+def read_tls(descriptor: int) -> TlsFiles | None:
+    """What ``write_tls`` wrote, wherever another process that shares the descriptor stands in it."""
+    found: TlsFiles | None = pickle.loads(os.pread(descriptor, os.fstat(descriptor).st_size, 0))
+    os.close(descriptor)
+    return found
+
+
 class _Worker:
-    def __init__(self, config: Config, sock: socket.socket, board: Board, start: Start) -> None:
-        self._config = config
-        self._board = board
+    def __init__(
+        self, config: Config, sock: socket.socket, places: _Places, start: Start, tls: TlsFiles | None
+    ) -> None:
         self._ended = threading.Event()
         self._channel = Channel(
             sock,
@@ -54,21 +82,22 @@ class _Worker:
             },
         )
         self._reports = _Reports(self._channel)
-        objects = wiring.objects(config, label=f"{os.getpid():x}")
+        objects = wiring.objects(config, label=start.label)
         self._listener = make_listener(
             config,
             objects,
             wiring.engine(config),
-            _Desk(self._channel, board, self._reports),
+            _Desk(self._channel, places.board, self._reports),
             self._reports,
             SystemTime(start.clock_offset),
-            _Places(board, start.slot, config.dicom.max_associations),
+            places,
+            tls,
         )
 
     def serve(self, listening: socket.socket) -> None:
         self._reports.start()
         self._listener.start(listening)
-        self._channel.tell("ready", os.getpid())
+        self._channel.tell("ready")
         self._channel.run()
         if not self._ended.is_set():
             # The owner is gone: nobody can take an object's record any more. What was acknowledged lies in
@@ -82,8 +111,8 @@ class _Worker:
         """Everything told before this call's answer has been sent."""
         self._reports.flush()
 
-    def _reload(self) -> None:
-        self._listener.use_tls(wiring.tls(self._config))
+    def _reload(self, tls: TlsFiles) -> None:
+        self._listener.use_tls(tls.context())
 
     def _stop(self, seconds: float) -> int:
         cut = self._listener.stop(seconds)
@@ -128,6 +157,9 @@ class _Reports:
         self._waiting.append((name, arguments))
         if not self._some.is_set():
             self._some.set()
+        if len(self._waiting) > _MOST_REPORTS:
+            with suppress(ChannelClosed):  # the process ends: its main thread sees the same
+                self.flush()
 
     def stored(self, calling_ae: str, status: int, size: int, seconds: float, why: str) -> None:
         self._report("stored", calling_ae, status, size, seconds, why)
@@ -164,15 +196,25 @@ class _Desk:
 
 
 class _Places:
-    """The limit of associations, which all receivers share."""
+    """The limits of associations, which all receivers share: the node's own, and those of [[peers]] entries."""
 
-    def __init__(self, board: Board, slot: int, limit: int) -> None:
-        self._board = board
+    def __init__(self, board: Board, slot: int, limit: int, limited: Sequence[Peer]) -> None:
+        self.board = board
         self._slot = slot
         self._limit = limit
+        self._columns = {peer: column for column, peer in enumerate(limited, 1)}
 
-    def take(self) -> bool:
-        return self._board.take(self._slot, self._limit)
+    def _limits(self, peer: Peer) -> dict[int, int]:
+        limits = {0: self._limit}
+        if peer.max_associations:
+            limits[self._columns[peer]] = peer.max_associations
+        return limits
 
-    def give_back(self) -> None:
-        self._board.give_back(self._slot)
+    def take(self, peer: Peer) -> str | None:
+        reached = self.board.take(self._slot, self._limits(peer))
+        if reached is None:
+            return None
+        return full_of(peer) if reached else full(self._limit)
+
+    def give_back(self, peer: Peer) -> None:
+        self.board.give_back(self._slot, self._limits(peer))

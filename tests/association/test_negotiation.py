@@ -13,7 +13,7 @@ from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 
 from node.association.negotiation import Accepted, Negotiator, Rejected, is_storage
 from node.errors import ProtocolError
-from node.peers import Peer, Peers
+from node.peers import Identity, Peer, Peers
 from tests.scenarios.wire import CT, EXPLICIT, IMPLICIT, VERIFICATION, Contexts, associate, item, pdu
 
 pytestmark = pytest.mark.filterwarnings("ignore:Invalid value for VR UI:UserWarning")
@@ -30,7 +30,7 @@ def negotiator(*peers: Peer, unknown: tuple[str, ...] = ("echo",)) -> Negotiator
 
 
 def accepted(request: bytes) -> Accepted:
-    answer = negotiator().answer(request, "127.0.0.1", 7, lambda: None)
+    answer = negotiator().answer(request, "127.0.0.1", 7, lambda _peer: None)
     assert isinstance(answer, Accepted), answer
     return answer
 
@@ -47,7 +47,7 @@ def results(answer: Accepted) -> dict[int, tuple[int, str]]:
 
 def refused(request: bytes, *peers: Peer, address: str = "127.0.0.1", **more: object) -> Rejected:
     answer = negotiator(*peers, unknown=more.get("unknown", ())).answer(  # type: ignore[arg-type]
-        request, address, 7, lambda: str(more.get("congestion", "")) or None
+        request, address, 7, lambda _peer: str(more.get("congestion", "")) or None
     )
     assert isinstance(answer, Rejected), answer
     return answer
@@ -138,7 +138,7 @@ def test_rejection(name: str) -> None:
 
 
 def test_rejected_callers_are_not_counted_in() -> None:
-    def admit() -> str | None:
+    def admit(_peer: Peer) -> str | None:
         raise AssertionError("asked for room before the caller was known")
 
     answer = negotiator(unknown=()).answer(associate(), "127.0.0.1", 7, admit)
@@ -148,7 +148,7 @@ def test_rejected_callers_are_not_counted_in() -> None:
 def test_what_was_agreed() -> None:
     tested = negotiator(HOSPITAL)
     request = associate(calling=" CT7 ", called="ALIAS", version=0x8001)
-    answer = tested.answer(request, "10.1.2.3", 7, lambda: None)
+    answer = tested.answer(request, "10.1.2.3", 7, lambda _peer: None)
     assert isinstance(answer, Accepted)
     assert (answer.calling_ae, answer.called_ae, answer.peer) == ("CT7", "ALIAS", HOSPITAL)
     assert answer.pdu[10:42] == request[10:42]  # titles go back as they came
@@ -202,5 +202,38 @@ UNREADABLE = {
 @pytest.mark.filterwarnings("ignore:The value length:UserWarning")
 def test_unreadable(name: str) -> None:
     with pytest.raises(ProtocolError) as caught:
-        negotiator().answer(UNREADABLE[name], "127.0.0.1", 7, lambda: None)
+        negotiator().answer(UNREADABLE[name], "127.0.0.1", 7, lambda _peer: None)
     assert caught.value.reason == 6
+
+
+ANNA = Peer("LOCKED", identity=Identity("anna", "s\u00e9same"))
+
+
+@pytest.mark.parametrize(
+    ("username", "passcode", "expected"),
+    [
+        (b"anna", "s\u00e9same".encode(), True),
+        (b"anna", "s\u00e9same".encode("latin-1"), False),
+        (b"anna", b"", False),
+        (b"anna", None, False),
+        (b"ann", "as\u00e9same".encode(), False),
+        (b"", "s\u00e9same".encode(), False),
+        (b"\xff\xfe", b"\xff", False),
+    ],
+)
+def test_identity_matches(username: bytes, passcode: bytes | None, expected: bool) -> None:
+    assert ANNA.identity is not None
+    assert ANNA.identity.matches(username, passcode) is expected
+    assert "same" not in repr(ANNA)
+
+
+def test_a_stranger_takes_no_place() -> None:
+    """Whoever can't say who it is must not keep those out who can."""
+
+    def admit(_peer: Peer) -> str | None:
+        raise AssertionError("asked for room before the caller was known")
+
+    answer = negotiator(ANNA).answer(associate(calling="LOCKED"), "127.0.0.1", 7, admit)
+    assert isinstance(answer, Rejected)
+    assert struct.unpack(">BxIxBBB", answer.pdu) == (3, 4, 1, 2, 1)
+    assert answer.why == "'LOCKED' gives no user identity"

@@ -15,6 +15,7 @@ from node.association import protocol
 from node.association.protocol import (
     Aborted,
     AssociateRequested,
+    Breached,
     CommandReceived,
     DataReceived,
     Pdu,
@@ -73,11 +74,17 @@ def received(state: State, data: bytes, chunk: int | None = None) -> list[Any]:
 
 
 def plain(events: list[protocol.Event]) -> list[Any]:
-    """Events with their fragments copied out of the buffer, as (bytes, last)."""
-    return [
-        (b"".join(event.fragments), event.last) if isinstance(event, DataReceived) else event
-        for event in events
-    ]
+    """Events with their fragments copied out of the buffer, as (bytes, last); a breach as (source, reason)."""
+    found: list[Any] = []
+    for event in events:
+        match event:
+            case DataReceived():
+                found.append((b"".join(event.fragments), event.last))
+            case Breached():
+                found.append((event.error.source, event.error.reason))
+            case _:
+                found.append(event)
+    return found
 
 
 def joined(events: list[Any]) -> list[Any]:

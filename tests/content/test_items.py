@@ -8,7 +8,7 @@ from pydicom import config
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 
-from node.content.items import EMPTY, Item, shortest
+from node.content.items import EMPTY, MAX_TEXT, Item, shortest
 from node.errors import ContentUnreadable
 from tests.studies import BIG, ENCODINGS, EXPLICIT, IMPLICIT, encoded, item
 
@@ -137,3 +137,15 @@ def test_shortest_of_known_values() -> None:
     for text in ("0.1", "6.037975", "234.1", "-23.7", "1e-07", "1e+20", "16777216.0", "3.4028235e+38", "nan"):
         (value,) = struct.unpack("<f", struct.pack("<f", float(text)))
         assert repr(shortest(value)) == text
+
+
+@pytest.mark.parametrize("keyword", ["TextValue", "LongCodeValue"])
+def test_a_text_that_nobody_wrote_is_cut(keyword: str) -> None:
+    found = as_read(item(**{keyword: "x" * (MAX_TEXT + 1)}))
+    assert found.text(keyword) == "x" * (MAX_TEXT - 1) + "…"
+    assert as_read(item(**{keyword: "x" * MAX_TEXT})).text(keyword) == "x" * MAX_TEXT
+
+
+def test_lists_of_numbers_are_not_cut() -> None:
+    frames = list(range(1, 3001))
+    assert as_read(item(ReferencedFrameNumber=frames)).integers("ReferencedFrameNumber") == tuple(frames)

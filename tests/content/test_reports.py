@@ -161,12 +161,18 @@ def test_items_that_select_nothing_are_left_out() -> None:
     found = groups(
         text("111030", "an image region is no text"),
         content("NUM", "112039"),
-        image("121191", instance="", sop_class=SEGMENTATION),
         image(),
         content("IMAGE", code("121191", "SCT"), ReferencedSOPSequence=[sop()]),
-        uid("121232", ""),
     )
     assert found.items == ()
+
+
+def test_items_that_name_nothing_legal_stay_so_that_they_are_counted() -> None:
+    found = groups(image("121191", instance="", sop_class=SEGMENTATION), uid("121232", ""))
+    assert [(one.path, one.reference, one.series) for one in found.items] == [
+        ("1.1.1.1", None, ""),
+        ("1.1.1.2", None, ""),
+    ]
 
 
 def test_items_at_any_depth_but_not_of_a_group_inside() -> None:

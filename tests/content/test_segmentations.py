@@ -82,7 +82,8 @@ def test_sources_of_root_shared_and_frames_without_series(syntax: str, undefined
     assert [one.instance for one in found.instances] == ["1.2.1", "1.2.2", "1.2.3", "1.2.4"]
 
 
-def test_of_two_segments_with_one_number_the_first_stays() -> None:
+def test_two_segments_with_one_number_both_stay() -> None:
+    """Which of them is selected, and that the other is counted, is the target's business."""
     segments = [item(SegmentNumber=1, SegmentLabel="a"), item(SegmentNumber=1, SegmentLabel="b")]
     found = segmentation(item(SegmentSequence=[*segments, item(SegmentNumber=2, SegmentLabel="c")]))
-    assert [(one.number, one.label) for one in found.segments] == [(1, "a"), (2, "c")]
+    assert [(one.number, one.label) for one in found.segments] == [(1, "a"), (1, "b"), (2, "c")]

@@ -58,6 +58,6 @@ def test_frame_of_reference_of_the_root_when_no_item_has_one() -> None:
     assert found.rois == ()
 
 
-def test_regions_need_a_number_of_their_own() -> None:
+def test_regions_need_a_number() -> None:
     found = structure_set(item(StructureSetROISequence=[roi(1, "a"), item(ROIName="b"), roi(1, "c"), roi(2)]))
-    assert found.rois == (Roi(1, "a", None), Roi(2, "", None))
+    assert found.rois == (Roi(1, "a", None), Roi(1, "c", None), Roi(2, "", None))

@@ -229,6 +229,14 @@ def test_idle_processes_end_and_are_started_again(kos: Path) -> None:
         assert pid_of(reader) != first
 
 
+def test_one_that_ends_just_when_it_is_asked(kos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ContentReader(idle_seconds=0.05) as reader:
+        reader.read(opener(kos), "key-objects")
+        await_end(pid_of(reader))
+        monkeypatch.setattr(module._Process, "ended", property(lambda self: False))
+        assert reader.read(opener(kos), "key-objects")
+
+
 def test_close_ends_what_is_being_read(kos: Path) -> None:
     reader = ContentReader()
     reader.read(opener(kos), "key-objects")
@@ -325,9 +333,8 @@ def test_ends_with_a_parent_that_was_killed(kos: Path) -> None:
 
 
 def test_ends_soon_after_its_parent_when_it_is_reading(kos: Path, tmp_path: Path) -> None:
-    one = encoded(item(RelationshipType="CONTAINS", ValueType="IMAGE"))
-    items = (struct.pack("<HHL", 0xFFFE, 0xE000, len(one)) + one) * 150_000
-    data = long_value(0x0040A730, len(items), KOS) + items
+    items = struct.pack("<HHL", 0xFFFE, 0xE000, 0) * 600_000
+    data = long_value(0x0040A375, len(items), KOS) + items
     (tmp_path / "endless").write_bytes(data)
     parent, pid = parent_of(kos, 0.2, tmp_path / "endless")
     with parent:

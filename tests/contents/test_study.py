@@ -11,9 +11,9 @@ import pytest
 from pydicom.dataset import Dataset
 
 from node.assemble import quality
-from node.contents import ContentReader, Contents, Need, slow
+from node.contents import ContentReader, Contents, slow
 from node.contents import study as module
-from node.documents import Document, Evidence, KeyObjects, Report, Segmentation, StructureSet
+from node.documents import Document, Evidence, KeyObjects, Need, Report, Segmentation, StructureSet
 from node.errors import ContentReaderUnavailable
 from node.model import Finding, ObjectKey, Study
 from node.objects.files import FileObjects
@@ -166,8 +166,9 @@ def test_what_cannot_be_read_is_said_and_the_rest_is_read(
     assert filled.series[0].settings == {}
     assert filled.findings == (
         *given.findings,
-        Finding("settings-unreadable", "SOPInstanceUID", f"{STUDY}.1", 1),
-        Finding("document-unreadable", "SOPInstanceUID", KOS_SERIES, 2),
+        Finding("settings-unreadable", "SOPInstanceUID", f"{STUDY}.1.1", 1),
+        Finding("document-unreadable", "SOPInstanceUID", f"{KOS_SERIES}.1", 1),
+        Finding("document-unreadable", "SOPInstanceUID", f"{KOS_SERIES}.2", 1),
     )
 
 

@@ -58,6 +58,7 @@ def test_any_datetime_gives_a_fhir_datetime_or_nothing(raw: str, zone: str) -> N
         (Moment("20260310", "081530", offset="-0000"), "", "2026-03-10"),
         (Moment("20260310", "081530", offset="+1500"), "", "2026-03-10"),
         (Moment("20260310", "081530"), "", "2026-03-10"),
+        (Moment("00010101", "000000"), "Pacific/Guam", "0001-01-01"),  # 14 h 21 min from UTC then
         (Moment("20260310", "", offset="+0100"), "", "2026-03-10"),
         (Moment("20260310", "240000", offset="+0100"), "", "2026-03-10"),
         (Moment("202603", "08", offset="+0100"), "", "2026-03"),
@@ -166,3 +167,8 @@ def test_compact_keeps_zero_and_false() -> None:
 def test_a_reference_says_something() -> None:
     assert datatypes.reference("Patient") is None
     assert datatypes.reference("Patient", {"value": "1"}) == {"type": "Patient", "identifier": {"value": "1"}}
+
+
+def test_distinct_values_keep_their_first_place() -> None:
+    values = [{"a": 1, "b": [2]}, {"a": 2}, {"b": [2], "a": 1}, {"a": 1}]
+    assert datatypes.distinct(values) == [{"a": 1, "b": [2]}, {"a": 2}, {"a": 1}]

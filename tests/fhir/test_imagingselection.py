@@ -151,6 +151,18 @@ def test_no_more_selections_than_the_maximum_of_a_document() -> None:
     assert (finding.rule, finding.instances, finding.uid) == ("selections-over-maximum", 4, f"{STUDY}.900.1")
 
 
+def test_a_study_has_a_maximum_too() -> None:
+    """Documents that each stay below theirs make no more than four times as many."""
+    study = made(*[(RTSTRUCT, structures(LIVER))] * 6)
+    options = FhirOptions(max_selections=1)
+    assert len(built(study, options)) == 4
+    found = imagingselection.findings(study, options)
+    assert [(one.rule, one.uid, one.instances) for one in found] == [
+        ("selections-over-maximum", f"{STUDY}.904.1", 1),
+        ("selections-over-maximum", f"{STUDY}.905.1", 1),
+    ]
+
+
 def test_findings_are_counted_by_rule_and_document_under_known_names() -> None:
     lost = [scoord(f"1.4.{at}", polyline(1, 2), image(99)) for at in range(3)]
     wrong = scoord("1.4.8", polyline(1, 2, 3), image(1))

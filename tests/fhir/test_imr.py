@@ -26,6 +26,7 @@ from tests.fhir.validators import oracles
 from tests.studies import STUDY, assembled, coded, ct, item, rtstruct
 
 IMR = PROFILES["imr"]
+KOS = "1.2.840.10008.5.1.4.1.1.88.59"
 BASE = "https://pacs.example.org/dicomweb"
 OPTIONS = FhirOptions(wado_rs_base=BASE)
 FULL = FhirOptions(
@@ -221,12 +222,25 @@ def test_the_coded_region_wins() -> None:
 # --- the rest
 
 
-def test_a_study_that_was_taken_back() -> None:
-    study = assembled([ct(1)])
+def taken_back(title: Code, *images: Dataset) -> str:
+    """The status of a study with a note that takes back the first image of series 1."""
+    datasets = [*images, ct(1, 2, SOPClassUID=KOS, Modality="KO")]
     reference = KeyReference("1.1", "IMAGE", SopReference("1.2", f"{STUDY}.1.1"))
-    note = KeyObjects(Code("113001", "DCM"), "", (), (reference,), (), (), When())
-    taken_back = replace(study, documents=(Read("1.2.3", "1.2.840.10008.5.1.4.1.1.88.59", "1.2", note),))
-    assert of(taken_back)["status"] == "entered-in-error"
+    note = KeyObjects(title, "", (), (reference,), (), (), When())
+    found = replace(assembled(datasets), documents=(Read(f"{STUDY}.2.1", KOS, f"{STUDY}.2", note),))
+    return str(of(found)["status"])
+
+
+def test_a_study_that_was_taken_back() -> None:
+    rejected, expired = Code("113001", "DCM"), Code("113039", "DCM")
+    assert taken_back(rejected, ct(1)) == "entered-in-error"
+    assert taken_back(expired, ct(1)) == "cancelled"
+    assert taken_back(rejected, ct(1), ct(2)) == "available", "one image is left"
+    assert taken_back(Code("113000", "DCM"), ct(1)) == "available"
+    assert taken_back(Code("113001", "99ACME"), ct(1)) == "available", (
+        "another scheme's code means something else"
+    )
+    assert taken_back(rejected) == "available", "a note on images elsewhere says nothing of its own study"
     assert IMR.needs == {"rejections"}
 
 

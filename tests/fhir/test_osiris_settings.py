@@ -12,11 +12,13 @@ from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian
 
 from node import content
+from node.assemble import quality
 from node.content import settings as content_settings
 from node.fhir import osiris
 from node.fhir import osiris_settings as of
-from node.fhir.options import OsirisOptions
-from node.model import Series
+from node.fhir.options import FhirOptions, OsirisOptions
+from node.fhir.targets import PROFILES
+from node.model import Finding, Series
 from tests.fhir.golden_r4 import CT_SETTINGS, OSIRIS_URL, absent
 from tests.studies import assembled, ct, item, rtstruct
 
@@ -320,6 +322,18 @@ def test_weight_and_height(weight: str, size: str, expected: dict[str, float] | 
     one = replace(series(), patient_weight=weight, patient_size=size)
     found = of.weight_height(one, "CT", ABSENT)
     assert (found and parts(found)) == expected
+
+
+@pytest.mark.parametrize(
+    ("size", "impossible"),
+    [("168", True), ("3.01", True), ("3", False), ("1.68", False), ("", False), ("x", False)],
+)
+def test_a_size_in_centimetres_is_counted(size: str, impossible: bool) -> None:
+    one = replace(series(), patient_size=size)
+    found = PROFILES["osiris"].findings(replace(assembled([ct()]), series=(one,)), FhirOptions())
+    expected = Finding("patient-size-impossible", "PatientSize", one.uid, len(one.instances))
+    assert found == ((expected,) if impossible else ())
+    assert set(quality.TARGETS) <= set(quality.NAMES)
 
 
 def test_weight_and_height_of_pet_are_always_there() -> None:

@@ -15,7 +15,8 @@ from typing import Any, BinaryIO, Final, NamedTuple, cast
 
 import pytest
 
-from node.contents import ContentReader, Contents, Need
+from node.contents import ContentReader, Contents
+from node.documents import Need
 from node.errors import ResourceInvalid
 from node.fhir.options import (
     EndpointOptions,

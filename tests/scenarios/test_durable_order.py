@@ -6,12 +6,14 @@ import os
 import re
 import signal
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.harness import NodeProcess, Nodes
+from tests.harness import NodeProcess, Nodes, eventually
 from tests.scenarios import wire
+from tests.scenarios.sender import instance, new_uid, send
 from tests.scenarios.wire import EXPLICIT, RELEASE, STORE, Wire, message, store_rq
 from tests.studies import ct, encoded
 
@@ -68,6 +70,59 @@ def terminate(node: NodeProcess) -> None:
     for child in children:
         os.kill(int(child), signal.SIGTERM)
     assert node.process.wait(60) == 0
+
+
+def publishing_step(call: str, arguments: bytes, event: bytes) -> str | None:
+    """One of the steps of publishing ``event``, whatever thread makes it; None for anything else."""
+    if b"/index.db-wal>" in arguments:
+        if call == "pwrite64" and event in arguments:
+            return "event row"
+        return "index synced" if call in ("fdatasync", "fsync") else None
+    if b"/events.ndjson>" in arguments:
+        return "event logged" if call == "write" else "log synced" if call == "fdatasync" else None
+    return None
+
+
+@pytest.mark.strace
+def test_an_event_is_committed_before_it_is_published(nodes: Nodes, tmp_path: Path) -> None:
+    """Its row is in the index's log and that is synced, then it is in the event log and that is synced, then it
+    is marked: in any other order a power loss could repeat an event or lose one."""
+    trace = tmp_path / "trace"
+    calls = "pwrite64,write,fdatasync,fsync"
+    strace = ("strace", "-f", "-y", "-xx", "-s", "5000", "-e", f"trace={calls}", "-o", str(trace))
+    node = nodes.start_process(wrapper=strace, completion__quiet_seconds="3600", dicom__receivers="0")
+    uid = new_uid()
+    send(node, instance(uid, 1))
+    node.post(f"/api/studies/{uid}/complete")
+    eventually(lambda: node.metric("outbox_pending") == 0)
+    terminate(node)
+    steps = []
+    for line in whole_lines(trace):
+        found = LINE.match(line)
+        if found and (named := publishing_step(found[2], unescaped(found[3]), f"r5/{uid}/1".encode())):
+            steps.append(named)
+    logged = steps.index("event logged")
+    assert "event row" in steps[:logged]
+    row = max(at for at, name in enumerate(steps[:logged]) if name == "event row")
+    assert "index synced" in steps[row:logged]
+    after = steps[logged:]
+    synced = after.index("log synced")
+    assert "event row" not in after[:synced], "not marked before it is on disk"
+    assert "index synced" in after[synced:]
+    assert steps.count("event logged") == 1
+
+
+def whole_lines(trace: Path) -> Iterator[str]:
+    """Calls in the order in which they ended: strace cuts those that another thread's line came into."""
+    begun: dict[str, str] = {}
+    for line in trace.read_text(errors="replace").splitlines():
+        thread, _, rest = line.partition(" ")
+        if rest.endswith("<unfinished ...>"):
+            begun[thread] = rest.removesuffix("<unfinished ...>")
+        elif "resumed>" in rest:
+            yield f"{thread} {begun.pop(thread, '').lstrip()}{rest.partition('resumed>')[2]}"
+        else:
+            yield line
 
 
 @pytest.mark.strace

@@ -51,6 +51,7 @@ def kafka(broker: KafkaBroker, topic: str) -> dict[str, str]:
         "events__sink": "kafka",
         "events__kafka__bootstrap_servers": broker.bootstrap,
         "events__kafka__transactional_id": topic,
+        "events__kafka__create_topics": "true",
         "outputs": json.dumps([{"name": "r5", "profile": "r5", "topic": topic}]),
     }
 

@@ -149,6 +149,28 @@ def test_of_two_nodes_with_one_transactional_id_the_older_stands_back(
     assert sorted(ids_of(kafka_broker.read_all(topic))) == [f"r5/1.12.{n}/1" for n in (1, 3, 4)]
 
 
+def test_a_producer_that_lost_its_id_to_no_other_node_goes_on(kafka_broker: KafkaBroker, topic: str) -> None:
+    """As when the coordinator ends a transaction that took too long."""
+    options = kafka_options(kafka_broker, exactly_once=True)
+    events = numbered([event(f"1.14.{n}", 1, topic) for n in range(2)])
+
+    async def run() -> None:
+        publisher = KafkaPublisher(options)
+        other = AIOKafkaProducer(
+            bootstrap_servers=kafka_broker.bootstrap, transactional_id=options.transactions
+        )
+        try:
+            await publisher.publish(events[:1])
+            await other.start()  # takes the id at the broker, and claims nothing
+            assert [outcome.refused for outcome in await publisher.publish(events[1:])] == [None]
+        finally:
+            await other.stop()
+            await publisher.stop()
+
+    asyncio.run(run())
+    assert_once_and_in_order(kafka_broker.read_all(topic), events)
+
+
 def test_the_cursor_is_found_behind_many_transactions(kafka_broker: KafkaBroker, topic: str) -> None:
     options = kafka_options(kafka_broker, exactly_once=True)
     events = [event("1.13", version, topic) for version in range(1, 41)]

@@ -217,7 +217,7 @@ MISTAKES = {
         "wants no SASL: correct security_protocol",
     ),
     "no-listener": ({"bootstrap_servers": "127.0.0.1:1"}, "nothing listens there"),
-    "no-such-host": ({"bootstrap_servers": "kafka.invalid:9092"}, "kafka.invalid"),
+    "no-such-host": ({"bootstrap_servers": "kafka.invalid:9092"}, "no such host"),
     "missing-file": ({"ssl_cafile": "/nowhere/ca.pem"}, "ssl_cafile"),
 }  # fmt: skip
 
@@ -237,9 +237,7 @@ def test_each_mistake_says_what_to_correct(site: Site, mistake: str) -> None:
             await publisher.stop()
         return str(raised.value)
 
-    found = asyncio.run(run())
-    print(found)
-    assert re.search(said, found)
+    assert re.search(said, asyncio.run(run()))
 
 
 @pytest.mark.parametrize("once", [True, False], ids=["exactly-once", "idempotent"])

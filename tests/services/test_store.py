@@ -231,3 +231,23 @@ def test_long_uids_of_a_hostile_command_stay_short_in_the_file(node: Node) -> No
     assert answer.status == 0xA900
     (name,) = node.files()
     assert (node.folder / name).stat().st_size < len(DATA) + 1_000
+
+
+@pytest.mark.parametrize("data", [DATA, b"\xff" * 100], ids=["object", "unreadable"])
+def test_what_nobody_could_take_over_is_no_success(node: Node, data: bytes) -> None:
+    """Whoever owns the index is gone: what is answered as a failure must not turn up after a restart."""
+
+    def gone(_: object) -> None:
+        raise IndexUnavailable("the other process has gone")
+
+    operation = StoreService(node.objects, StorePorts(gone, gone, lambda: None), FixedTime()).begin(
+        CONTEXT, REQUEST
+    )
+    operation.write([memoryview(data)])
+    (answer,) = operation.finish()
+    if data is DATA:
+        assert (answer.status, answer.why) == (0xA700, "the other process has gone")
+        assert node.files() == []
+    else:  # refused in any case; a whole file may wait for the next start, which rejects it again
+        assert answer.status == 0xC000
+        assert "not kept: the other process has gone" in answer.why

@@ -17,6 +17,7 @@ from node.errors import DataSetError
 from node.objects import filemeta
 from tests.harness import Address
 from tests.scenarios.sender import associated
+from tests.studies import EXPLICIT
 from tests.torture.supply import Book, digest
 
 
@@ -54,6 +55,8 @@ class Kept:
         if key not in self._read:
             with path.open("rb") as file:
                 meta = filemeta.read(file)
+                if meta.transfer_syntax != EXPLICIT:
+                    raise DataSetError(f"its transfer syntax is {meta.transfer_syntax}")
                 self._read[key] = meta.sop_instance, digest(file.read())
         return self._read[key]
 
@@ -138,7 +141,9 @@ def published(data_dir: Path) -> Published:
     ids = Counter(event["id"] for event in events)
     found.published = len(ids)
     found.duplicates = sum(ids.values()) - len(ids)
-    found.problems += [f"event {name} is in the log {times} times" for name, times in ids.items() if times > 1]
+    found.problems += [
+        f"event {name} is in the log {times} times" for name, times in ids.items() if times > 1
+    ]
     by_study: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for event in events:
         by_study[event["subject"]].append(event)
@@ -150,7 +155,9 @@ def published(data_dir: Path) -> Published:
             found.gaps += len(set(range(1, version + 1)) - set(versions))
             found.problems.append(f"study {uid} has version {version}, published were {versions}")
         elif of_study[-1]["instances"] != instances:
-            found.problems.append(f"{of_study[-1]['id']} tells of {of_study[-1]['instances']}, not {instances}")
+            found.problems.append(
+                f"{of_study[-1]['id']} tells of {of_study[-1]['instances']}, not {instances}"
+            )
         elif sum(event["added"] for event in of_study) != instances:
             found.problems.append(f"study {uid} has {instances} instances, events added another number")
     found.problems += [f"events of {uid}, which the index does not know" for uid in by_study]

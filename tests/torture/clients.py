@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Final
 
 from pydicom.dataset import FileMetaDataset
-from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_dataset
+from pydicom.uid import ExplicitVRLittleEndian
 
 from node.errors import NodeError
 from node.objects import filemeta
 from node.services.send.address import Address as Peer
 from node.services.send.requestor import Requestor
 from tests.harness import Address
-from tests.scenarios.sender import SYNTAX, associated
+from tests.scenarios.sender import associated, store
 from tests.scenarios.wire import CT, EXPLICIT, RELEASE, STORE, Wire, message, store_rq
 from tests.torture.supply import Supply, Thing
 
@@ -81,14 +81,14 @@ def pynetdicom(node: Address, supply: Supply, stop: threading.Event) -> None:
         with associated(node, "PYNETDICOM") as association:
             for _ in range(_PER_ASSOCIATION):
                 thing = supply.take()
-                dataset = read_dataset(DicomBytesIO(thing.data), False, True)
+                dataset = read_dataset(BytesIO(thing.data), False, True)
                 dataset.file_meta = FileMetaDataset()
-                dataset.file_meta.TransferSyntaxUID = SYNTAX
+                dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
                 with _offered(supply, thing) as status:
-                    found = getattr(association.send_c_store(dataset), "Status", None)
-                    if found is None:
+                    (found,) = store(association, dataset) if association.is_established else (-1,)
+                    if found < 0:
                         return
-                    status.append(int(found))
+                    status.append(found)
                 supply.book.answered(thing, status[0], "pynetdicom")
 
 
@@ -164,7 +164,7 @@ class Load:
     def _run(self, client: Client) -> None:
         try:
             client(self._node, self._supply, self._stop)
-        except (OSError, EOFError, NodeError, AssertionError) as error:
+        except (OSError, EOFError, NodeError, AssertionError, RuntimeError) as error:
             if not self._supply.book.dying:
                 self.errors.append(f"{client.__name__}: {type(error).__name__}: {error}")
         else:

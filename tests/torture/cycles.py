@@ -90,6 +90,14 @@ class Life(Address):
                 [sys.executable, "-m", "node", "serve"], env=environ, stdout=subprocess.PIPE, stderr=log
             )
 
+    def __enter__(self) -> Life:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave nothing running, whatever became of the test."""
+        if self.process.poll() is None:
+            self.end(_kill)
+
     def ready(self) -> None:
         """Wait for the ready line."""
         assert self.process.stdout is not None
@@ -109,8 +117,16 @@ class Life(Address):
         status = self.process.wait(60)
         if self.process.stdout is not None:
             self.process.stdout.close()
-        eventually(lambda: not any(_lives(pid) for pid in pids[1:]), _ORPHANS)
+        try:
+            eventually(lambda: not any(_lives(pid) for pid in pids[1:]), _ORPHANS)
+        except AssertionError:
+            _kill(pids[1:])
+            raise
         return status
+
+    def terminate(self) -> int:
+        """SIGTERM to the process that a supervisor knows of; returns the exit status."""
+        return self.end(lambda pids: os.kill(pids[0], signal.SIGTERM))
 
 
 def _descendants(pid: int) -> list[int]:
@@ -179,16 +195,16 @@ class Torture:
 
     def _life(self, number: int) -> None:
         end = self._ends[number - 1]
-        node = Life(self._data_dir, self._given)
-        if end == "start" and number > 1:
-            self._pause(_START)
-            node.end(_kill)
-        else:
-            node.ready()
-            self._audit(node)
-            load = Load(node, self._supply)
-            self._pause(_LIFE)
-            self._end(node, load, end)
+        with Life(self._data_dir, self._given) as node:
+            if end == "start" and number > 1:
+                self._pause(_START)
+                node.end(_kill)
+            else:
+                node.ready()
+                self._audit(node)
+                load = Load(node, self._supply)
+                self._pause(_LIFE)
+                self._end(node, load, end)
         self._summary.cycles = number
         self._summary.ends[end] = self._summary.ends.get(end, 0) + 1
         self._tell(f"{number:4} {end:9} {len(self._book.acknowledged):6} acknowledged")
@@ -202,7 +218,7 @@ class Torture:
         self._complain(load.errors)
         if end == "term":
             load.stop()
-            status = node.end(lambda pids: os.kill(pids[0], signal.SIGTERM))
+            status = node.terminate()
             self._complain([f"SIGTERM: exit {status}"] if status else [])
         else:
             load.expect_end()
@@ -225,12 +241,12 @@ class Torture:
 
     def _finish(self) -> None:
         """Everything that was not answered is sent again; then all studies are complete, and stay so."""
-        node = Life(self._data_dir, self._given)
-        node.ready()
-        self._audit(node)
-        self._send_the_rest(node)
-        eventually(self._settled, _SETTLE)
-        status = node.end(lambda pids: os.kill(pids[0], signal.SIGTERM))
+        with Life(self._data_dir, self._given) as node:
+            node.ready()
+            self._audit(node)
+            self._send_the_rest(node)
+            eventually(self._settled, _SETTLE)
+            status = node.terminate()
         self._complain([f"the last SIGTERM: exit {status}"] if status else [])
         self._complain(list(audit.after_start(self._data_dir, self._book, self._kept)))
         self._summary.events = audit.published(self._data_dir)
@@ -257,11 +273,11 @@ class Torture:
         before = log.read_bytes().splitlines()
         first = {_id_of(line): line for line in before}
         chosen = self._random.sample(sorted(first), min(_REPLAYED, len(first)))
-        node = Life(self._data_dir, self._given)
-        node.ready()
-        node.post("/api/events/replay", {"ids": chosen})
-        eventually(partial(_has_lines, log, len(before) + len(chosen)))
-        node.end(lambda pids: os.kill(pids[0], signal.SIGTERM))
+        with Life(self._data_dir, self._given) as node:
+            node.ready()
+            node.post("/api/events/replay", {"ids": chosen})
+            eventually(partial(_has_lines, log, len(before) + len(chosen)))
+            node.terminate()
         again = log.read_bytes().splitlines()[len(before) :]
         if sorted(map(_id_of, again)) != sorted(chosen) or any(first[_id_of(line)] != line for line in again):
             self._complain(["events that were replayed are not what they were"])

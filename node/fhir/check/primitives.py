@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 from xml.etree import ElementTree
 
 _INT32: Final = 2_147_483_648
+_LONGEST: Final = 1_048_576  # characters of a string
 
 _YEAR: Final = r"(?!0000)[0-9]{4}"
 _MONTH: Final = r"(0[1-9]|1[0-2])"
@@ -38,11 +39,13 @@ def _text(value: Any) -> str | None:
         return "null" if value is None else "not a string"
     if not value or value.isspace():
         return "empty string"
+    if len(value) > _LONGEST:
+        return f"longer than {_LONGEST} characters"
     return "control characters" if _FORBIDDEN.search(value) else None
 
 
 def _string(value: Any) -> str | None:
-    if type(value) is str and value and not _FORBIDDEN.search(value):
+    if type(value) is str and 0 < len(value) <= _LONGEST and not _FORBIDDEN.search(value):
         return "padding" if value[0].isspace() or value[-1].isspace() else None
     return _text(value)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, NamedTuple
 
 from node.documents import Document, Evidence, Observer, SopReference, When
 from node.fhir import series as of_series
@@ -18,6 +18,10 @@ from node.fhir.selections.concepts import Concept, Entry
 from node.fhir.table import Row, fill
 from node.model import Device, Instance, Series, Study
 from node.terms import Code, Moment
+
+# Of performer, basedOn, focus and category of one selection: each is written again in every selection of a
+# document, so what a document may name without end would make them grow with its square.
+MAX_REFERENCES: Final = 32
 
 
 class Place(NamedTuple):
@@ -133,11 +137,12 @@ class Selection:
 @dataclass(slots=True)
 class SelectionContext(Context):
     """``item`` is the selection's final one, ``several`` whether its document has more selections, ``focus`` the
-    references to others."""
+    references to others, ``requests`` those that the study was made for; both at most ``MAX_REFERENCES``."""
 
     item: str = ""
     several: bool = False
     focus: list[Json] = field(default_factory=list)
+    requests: list[Json] = field(default_factory=list)
 
 
 def entries(references: Iterable[SopReference], held: Held) -> tuple[Entry, ...]:
@@ -179,13 +184,28 @@ def site(region: Code | None, modifiers: Iterable[Code | None], options: FhirOpt
 
 
 def performers(selection: Selection, context: Context) -> list[Json]:
-    """Who observed; where the document names nobody, its operators and equipment."""
-    observers: Sequence[Observer] = getattr(selection.source.document.content, "observers", ())
-    actors = [_observer(one, context) for one in observers]
+    """Who observed; where the document names nobody, its operators and equipment; the first of too many."""
+    actors = [_observer(one, context) for one in _observers(selection.source)[:MAX_REFERENCES]]
     found = distinct([one for one in actors if one])
-    if not found:
-        return of_series.performers(selection.source.series, context, device_r5)
-    return [{"function": terminology.PERFORMER, "actor": one} for one in found]
+    if found:
+        return [{"function": terminology.PERFORMER, "actor": one} for one in found]
+    series = selection.source.series
+    few = replace(series, **{name: found[:MAX_REFERENCES] for name, found in _actors(series).items()})
+    return of_series.performers(few, context, device_r5)
+
+
+def crowded(source: Source) -> bool:
+    """Whether ``performers`` leaves somebody out."""
+    groups = (_observers(source), *_actors(source.series).values())
+    return any(len(group) > MAX_REFERENCES for group in groups)
+
+
+def _observers(source: Source) -> Sequence[Observer]:
+    return getattr(source.document.content, "observers", ())
+
+
+def _actors(series: Series) -> dict[str, Any]:
+    return {name: getattr(series, name) for name in ("devices", "operators", "performers")}
 
 
 def _observer(observer: Observer, context: Context) -> Json | None:
@@ -245,7 +265,8 @@ INSTANCE: Final[tuple[Row[Chosen, Context], ...]] = (
         "0..*",
         "(0070,0023), (0070,0022)",
         "SCOORD: columns and rows from the top left corner of the image, as sent; of MULTIPOINT one region "
-        "a point, each in an entry of its own; none with more than `max_coordinates` numbers",
+        "a point, each in an entry of its own; none with more than `max_coordinates` numbers, of "
+        "which a point of a MULTIPOINT counts as 16",
         lambda one, _: regions.spelt(one.entry.region, 2),
     ),
     Row(

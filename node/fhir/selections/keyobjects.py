@@ -11,7 +11,16 @@ from node.fhir import terminology
 from node.fhir.contained import Context
 from node.fhir.datatypes import Json, string
 from node.fhir.options import CONTENT_LISTS
-from node.fhir.selections.base import Dropped, Place, Places, Selection, Source, entries, instant
+from node.fhir.selections.base import (
+    MAX_REFERENCES,
+    Dropped,
+    Place,
+    Places,
+    Selection,
+    Source,
+    entries,
+    instant,
+)
 from node.fhir.table import Row
 
 
@@ -25,7 +34,7 @@ class KeySelection(Selection):
 def selections(source: Source, content: KeyObjects) -> Iterator[Selection | Dropped]:
     """One selection for each series, in the order of the content items; that of a presentation state comes with
     the first image that names it and has a focus on the images' selections."""
-    title = content.title.value if content.title else ""
+    title = content.title_code
     if title in source.options.kos_skip_titles:
         return
     places = Places(content.evidence, source.held)
@@ -92,7 +101,7 @@ ROWS: Final[tuple[Row[KeySelection, Context], ...]] = (
         "0..*",
         "113011 DCM",
         "the document title modifiers",
-        lambda one, context: terminology.concepts(one.content.modifiers, context.options),
+        lambda one, context: terminology.concepts(one.content.modifiers[:MAX_REFERENCES], context.options),
     ),
     Row(
         "code",

@@ -49,7 +49,7 @@ def sound(region: Region) -> bool:
 
 
 def too_large(region: Region, options: FhirOptions) -> bool:
-    return len(region.coordinates) > options.max_coordinates
+    return region.weight > options.max_coordinates
 
 
 def parts(region: Region) -> tuple[Region, ...]:

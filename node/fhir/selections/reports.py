@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final, NamedTuple
 
 from node.documents import GroupItem, MeasurementGroup, Report, SopReference
@@ -12,6 +13,7 @@ from node.fhir.contained import Context
 from node.fhir.datatypes import Json, string, uid
 from node.fhir.selections import concepts, regions
 from node.fhir.selections.base import (
+    MAX_REFERENCES,
     Dropped,
     Place,
     Places,
@@ -54,7 +56,8 @@ class Group:
         group, source = self.group, self.source
         focus = [self.group.path] if uid(group.uid) and concept is not concepts.ORIGINAL_SOURCE else []
         if concept in (concepts.SEGMENT, concepts.SEGMENTATION_FRAME):
-            focus += [items[0].path for items in self.sources.values()]
+            # One more than has room: so that it is seen that there are more.
+            focus += [items[0].path for items in islice(self.sources.values(), MAX_REFERENCES + 1)]
         return ReportSelection(
             source=source,
             item=item,

@@ -31,21 +31,27 @@ class SegmentSelection(Selection):
 
 def selections(source: Source, content: Segmentation) -> Iterator[Selection | Dropped]:
     """One selection a segment, or one with the numbers of all; none without segments."""
+    sources = tuple(Place(source.place.study, one.series) for one in content.sources)
     segments: dict[int, Segment] = {}
     for segment in content.segments:
         segments.setdefault(segment.number, segment)
     if source.options.seg_mode == "segment":
         for segment in segments.values():
-            yield _selection(source, content, str(segment.number), (str(segment.number),), segment)
+            yield _selection(source, content, str(segment.number), (str(segment.number),), sources, segment)
     elif segments:
-        yield _selection(source, content, "segments", tuple(map(str, segments)), None)
+        yield _selection(source, content, "segments", tuple(map(str, segments)), sources, None)
     if len(segments) < len(content.segments):
         repeated = len(content.segments) - len(segments)
         yield Dropped("selection-number-repeated", "SegmentNumber", repeated)
 
 
 def _selection(
-    source: Source, content: Segmentation, item: str, numbers: tuple[str, ...], segment: Segment | None
+    source: Source,
+    content: Segmentation,
+    item: str,
+    numbers: tuple[str, ...],
+    sources: tuple[Place, ...],
+    segment: Segment | None,
 ) -> Selection:
     entry = own_entry(source, numbers)
     fits = concepts.satisfied(SEGMENT, (entry,), content.frame_of_reference, source.options)
@@ -57,7 +63,7 @@ def _selection(
         uid=source.document.instance,
         concept=SEGMENT,
         claimed=fits and segment is not None,
-        sources=tuple(Place(source.place.study, one.series) for one in content.sources),
+        sources=sources,
         content=content,
         segment=segment,
     )

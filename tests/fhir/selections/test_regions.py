@@ -109,7 +109,7 @@ def test_coordinates_that_make_no_shape_are_dropped_and_counted(region: Region) 
 
 
 @pytest.mark.parametrize(
-    "region", [Region(2, "MULTIPOINT", (1.0,) * 6), Region(3, "POLYGON", (1.0,) * 6, "1.2")]
+    "region", [Region(2, "POLYLINE", (1.0,) * 6), Region(3, "POLYGON", (1.0,) * 6, "1.2")]
 )
 def test_a_huge_contour_is_left_out_and_its_selection_stays(region: Region) -> None:
     item = scoord("1.4.1", region, image(1)) if region.dimensions == 2 else scoord_3d("1.4.1", region)
@@ -122,6 +122,15 @@ def test_a_huge_contour_is_left_out_and_its_selection_stays(region: Region) -> N
     assert not {"imageRegion2D", "imageRegion3D"} & set(instance)
     # Without a region image-region-2d is not satisfied; the profiles in space have none anyway.
     assert ("meta" in resource) == (region.dimensions == 3)
+
+
+def test_many_points_in_an_image_are_huge_earlier() -> None:
+    """Each becomes an entry of its own, which is written in two hundred characters and not in ten."""
+    study = made((REPORT, report(group(scoord("1.4.1", Region(2, "MULTIPOINT", (1.0,) * 6), image(1))))))
+    assert rules(study, FhirOptions(max_coordinates=48)) == {}
+    assert rules(study, FhirOptions(max_coordinates=47)) == {"region-over-maximum": 1}
+    in_space = scoord_3d("1.4.1", Region(3, "MULTIPOINT", (1.0,) * 6, "1.2"))
+    assert rules(made((REPORT, report(group(in_space)))), FhirOptions(max_coordinates=6)) == {}
 
 
 def test_numbers_of_binary32_have_their_shortest_decimal() -> None:

@@ -1,0 +1,105 @@
+"""Shared numbers: seen by every process at once, limits that hold across processes and threads."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import socket
+import threading
+from collections.abc import Sequence
+
+from node.reception.board import SLOTS, Board
+from node.reception.nursery import Nursery
+from tests.reception.alone import Alone
+
+ALL = {0: 1_000_000}  # a limit that nobody reaches
+
+
+def test_slots_are_summed_and_cleared() -> None:
+    board = Board()
+    for slot in range(SLOTS):
+        assert board.take(slot, ALL) is None
+    assert board.take(3, ALL) is None
+    assert (board.associations, board.associations_of(3), board.associations_of(4)) == (SLOTS + 1, 2, 1)
+    board.give_back(4, [0])
+    board.clear(3)
+    assert (board.associations, board.associations_of(3), board.associations_of(4)) == (SLOTS - 2, 0, 0)
+    board.close()
+
+
+def test_a_limit_holds_over_all_slots_and_says_which_one() -> None:
+    board = Board(limited=1)
+    assert board.take(0, {0: 3, 1: 1}) is None
+    assert board.take(1, {0: 3, 1: 1}) == 1
+    assert board.take(1, {0: 3}) is None
+    assert board.take(2, {0: 3}) is None
+    assert board.take(0, {0: 3}) == 0
+    board.give_back(0, [0, 1])
+    assert board.take(1, {0: 3, 1: 1}) is None
+    assert board.associations == 3
+    board.close()
+
+
+def test_the_flag_is_a_word_of_its_own() -> None:
+    board, count = Board(), 5
+    for _ in range(count):
+        board.take(0, ALL)
+    other = Board(fd=os.dup(board.fd))
+    board.behind = True
+    assert other.behind
+    assert other.associations == count
+    board.behind = False
+    assert not other.behind
+    other.close()
+    board.close()
+
+
+def test_threads_of_one_process_exclude_each_other() -> None:
+    board, limit = Board(), 50
+    let_in = threading.Semaphore(0)
+
+    def run() -> None:
+        for _ in range(100):
+            if board.take(0, {0: limit}) is None:
+                let_in.release()
+
+    threads = [threading.Thread(target=run) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert board.associations == limit == let_in._value
+    board.close()
+
+
+def take_many(limit: int) -> None:
+    """Four processes fill one board; the limit is exact, and the lock of one that dies is nobody's."""
+    nursery = Nursery.start(_fill)
+    board = Board()
+    ours, theirs = socket.socketpair()
+    processes = [nursery.spawn([board.fd, theirs.fileno()], (slot, limit)) for slot in range(4)]
+    holder = nursery.spawn([board.fd, theirs.fileno()], (None, limit))
+    ours.settimeout(20)
+    assert ours.recv(1) == b"x"  # one holds the lock, the others wait
+    holder.kill()
+    assert all(process.ended(20) for process in processes)
+    assert board.associations == limit
+    assert sum(board.associations_of(slot) for slot in range(4)) == limit
+    nursery.close()
+
+
+def _fill(descriptors: Sequence[int], arguments: tuple[int | None, int]) -> None:
+    board_fd, signal_fd = descriptors
+    slot, limit = arguments
+    if slot is None:
+        fcntl.lockf(board_fd, fcntl.LOCK_EX)
+        os.write(signal_fd, b"x")
+        signal.pause()
+    board = Board(fd=board_fd)
+    for _ in range(limit):
+        board.take(slot or 0, {0: limit})
+
+
+def test_processes_exclude_each_other_also_when_one_dies(alone: Alone) -> None:
+    alone.run(take_many, 300)

@@ -1,0 +1,199 @@
+"""A receiver process against its owner: the record comes before the answer, and nothing outlives the owner."""
+
+from __future__ import annotations
+
+import os
+import socket
+import tempfile
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from node.association.listener import bind
+from node.model import Received, Rejection
+from node.reception import worker
+from node.reception.board import Board
+from node.reception.channel import Channel
+from node.reception.nursery import Nursery
+from node.reception.worker import Start
+from tests.harness import eventually, settings
+from tests.reception.alone import Alone, background
+from tests.scenarios.wire import EXPLICIT, RELEASE, STORE, Wire, associate, message, store_rq
+from tests.studies import ct, encoded
+
+STUDY = "1.2.826.0.1.3680043.8.498.77"
+
+
+class House:
+    """One receiver, and the owner's ends of all that it was given."""
+
+    def __init__(self, **given: str) -> None:
+        self.data_dir = Path(tempfile.mkdtemp(dir=os.environ["TMPDIR"]))
+        named = {f"NODE_{name.upper()}": value for name, value in given.items()}
+        config = settings(self.data_dir, {"NODE_OBJECTS__DURABILITY": "none", **named})
+        self.nursery = Nursery.start(partial(worker.main, config))
+        self.board = Board()
+        listening = bind("127.0.0.1", 0)
+        self.port: int = listening.getsockname()[1]
+        self.sock, theirs = socket.socketpair()
+        tls = worker.write_tls(None)
+        lock = os.open(self.data_dir / "lock", os.O_CREAT | os.O_RDWR)
+        with theirs, listening:
+            given_over = [theirs.fileno(), listening.fileno(), self.board.fd, lock, tls]
+            self.process = self.nursery.spawn(given_over, Start(2, "a1b2", 0.0))
+        self.items: list[Received | Rejection] = []
+        self.reports: list[tuple[str, tuple[Any, ...]]] = []
+        self.ready = threading.Event()
+        handlers: dict[str, Callable[..., Any]] = {
+            "ready": self.ready.set,
+            "put": self.items.append,
+            "reports": self.reports.extend,
+            "catch_up": lambda: None,
+        }
+        self.channel = Channel(self.sock, handlers)
+
+    def read(self) -> threading.Thread:
+        """Take what the receiver tells, from now on."""
+        thread = background(self.channel.run)
+        assert self.ready.wait(20)
+        return thread
+
+    def incoming(self) -> list[str]:
+        return sorted(os.listdir(self.data_dir / "incoming"))
+
+    def close(self) -> None:
+        self.channel.close()
+        assert self.process.ended(20)
+        self.nursery.close()
+
+
+def request(number: int) -> bytes:
+    uid = f"{STUDY}.1.{number}"
+    return message(STORE, store_rq(uid), encoded(ct(SOPInstanceUID=uid), EXPLICIT))
+
+
+def store(wire: Wire, number: int) -> str:
+    return wire.send(request(number)).status()
+
+
+def the_record_is_told_before_the_answer() -> None:
+    with closing(House()) as house:
+        assert house.sock.recv(65536)  # ready
+        with Wire.established(house.port) as wire:
+            assert store(wire, 1) == "0x0000"
+            assert b"put" in house.sock.recv(65536, socket.MSG_DONTWAIT)
+        (name,) = house.incoming()
+        assert "-a1b2-" in name
+        assert name.endswith(".dcm")
+
+
+def an_owner_that_does_not_read_slows_it_down() -> None:
+    """Nothing piles up in the receiver: it waits with the answer. Nothing is lost when the owner reads again."""
+    count = 600
+    answered = 0
+    with closing(House()) as house:
+        done = threading.Event()
+
+        def send() -> None:
+            nonlocal answered
+            with Wire.established(house.port) as wire:
+                for number in range(count):
+                    assert store(wire, number) == "0x0000"
+                    answered += 1
+            done.set()
+
+        background(send)
+        previous = -1
+        while previous != answered:  # until it stands still
+            previous = answered
+            done.wait(0.3)
+        assert 10 < answered < count
+        house.read()
+        assert done.wait(20)
+        eventually(lambda: len(house.items) == count)
+        assert {item.name + ".dcm" for item in house.items} == set(house.incoming())
+
+
+def it_refuses_while_the_index_is_behind() -> None:
+    with closing(House()) as house:
+        house.read()
+        with Wire.established(house.port) as wire:
+            assert store(wire, 1) == "0x0000"
+            house.board.behind = True
+            assert store(wire, 2) == "0xA700"
+            house.board.behind = False
+            assert store(wire, 3) == "0x0000"
+        eventually(lambda: len(house.items) == 2)
+
+
+def associations_stand_on_the_board() -> None:
+    with closing(House(dicom__max_associations="2")) as house:
+        house.read()
+        assert house.board.take(0, {0: 2}) is None  # another receiver has one
+        with Wire.established(house.port):
+            assert (house.board.associations, house.board.associations_of(2)) == (2, 1)
+            with Wire(house.port) as wire:
+                assert wire.send(associate()).read_pdu() == (3, bytes((0, 2, 3, 2)))
+        eventually(lambda: house.board.associations == 1)
+
+
+def it_stops_when_told() -> None:
+    """Associations get their time, then are cut; everything about them is told before the answer."""
+    with closing(House()) as house:
+        reading = house.read()
+        with Wire.established(house.port) as first, Wire.established(house.port) as second:
+            assert store(first, 1) == "0x0000"
+            assert store(second, 2) == "0x0000"
+            stopped = house.channel.ask("stop", 1.0)
+            first.send(RELEASE).answer()
+            assert stopped.result(20) == 1
+        ended = [arguments[2] for name, arguments in house.reports if name == "association_ended"]
+        assert sorted(ended) == ["lost", "released"]
+        assert [name for name, _ in house.reports].count("stored") == 2
+        assert len(house.items) == 2
+        house.channel.close()
+        assert house.process.ended(20)
+        reading.join(10)
+
+
+def it_ends_with_its_owner() -> None:
+    """Whatever it is doing: an open object is never answered by somebody who can't hand it on."""
+    with closing(House()) as house:
+        house.read()
+        with Wire.established(house.port) as wire, Wire.established(house.port) as inside:
+            assert store(wire, 1) == "0x0000"
+            inside.send(request(2)[:-20])
+            eventually(lambda: any(name.endswith(".part") for name in house.incoming()))
+            house.channel.close()
+            assert house.process.ended(20)
+            assert inside.answer() in ("closed", "reset")
+        assert [name.rpartition(".")[2] for name in house.incoming()] == ["dcm", "part"]
+
+
+def a_stop_signal_is_the_owners_to_decide_on() -> None:
+    with closing(House()) as house:
+        house.read()
+        os.kill(house.process.pid, 15)
+        with Wire.established(house.port) as wire:
+            assert store(wire, 1) == "0x0000"
+
+
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        the_record_is_told_before_the_answer,
+        an_owner_that_does_not_read_slows_it_down,
+        it_refuses_while_the_index_is_behind,
+        associations_stand_on_the_board,
+        it_stops_when_told,
+        it_ends_with_its_owner,
+        a_stop_signal_is_the_owners_to_decide_on,
+    ],
+)
+def test_worker(alone: Alone, scenario: Any) -> None:
+    assert alone.run(scenario) == ""
