@@ -3,11 +3,14 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+SECONDS ?= 60
+MINUTES ?= 10
 RUN_STAMP := $(VENV)/.run-installed
 DEV_STAMP := $(VENV)/.dev-installed
+WORKERS ?= 2
 INSTALL_INPUTS := pyproject.toml conf/constraints.txt
 
-.PHONY: help run demo test check bench torture docs format tools clean
+.PHONY: help run demo test check bench torture fuzz soak docs format tools clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -20,7 +23,7 @@ demo: $(RUN_STAMP)  ## send a small made-up study to the running node and show i
 	@exec $(BIN)/dicom-fhir-node demo $(if $(CONFIG),--config $(CONFIG))
 
 test: $(DEV_STAMP) tools  ## install what is needed and run every test
-	$(BIN)/python -m pytest $(TESTS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(TESTS)
 
 check: $(DEV_STAMP)  ## style, types, import directions
 	$(BIN)/ruff check .
@@ -30,6 +33,14 @@ check: $(DEV_STAMP)  ## style, types, import directions
 
 bench: $(DEV_STAMP) tools  ## this node beside DCMTK, Orthanc and pynetdicom, as a table (ARGS=--quick: two minutes)
 	$(BIN)/python -m tests.bench $(ARGS)
+
+fuzz: $(DEV_STAMP)  ## look for bytes that break protocol, negotiation or header scan (SECONDS=60 for each of four)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint conf/constraints.txt atheris==3.0.0 \
+		|| echo "atheris is not to be had here; hypothesis makes the input instead"
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
+
+soak: $(DEV_STAMP)  ## scanners, attackers and a reader against one node (MINUTES=10): no growth, no error
+	$(BIN)/python -m tests.soak --minutes $(MINUTES)
 
 docs: $(RUN_STAMP)  ## write the pages in docs/fhir anew, from the tables that build the resources
 	@mkdir -p docs/fhir

@@ -2,6 +2,7 @@
 
 The way of a byte through the package, in order::
 
+    reception/      receiver processes on one listening socket, and how they hand on what they stored
     association/    socket -> PDUs -> negotiated contexts -> DIMSE messages     (listener, protocol, receiver)
     services/       one file a DIMSE service: echo, store, find; send/ is the requestor side
     header.py       bounded scan of the data set just written: the raw values of elements.ELEMENTS
@@ -18,9 +19,10 @@ The way of a byte through the package, in order::
       fhir/         model.Study -> resource, one file a target; check/ refuses    (pure)
       envelope.py   event id, attributes, size policy                             (pure)
     outbox.py       relay: pending events -> publish/ (NDJSON file or Kafka)
+    retention.py    old, published studies -> their objects deleted, where that is wanted
 
-Who holds it together: service.py (start, run, stop) builds the parts with what wiring.py makes of config.py
-and settings.py; recovery.py is what a start and ``reindex`` do first. For people: cli.py with client.py,
+Who holds it together: service.py (start, run, stop) over parts.py, which makes and connects the parts with what
+wiring.py makes of config.py, settings.py and legal.py; recovery.py is what a start and ``reindex`` do first. For people: cli.py with client.py,
 demo.py and preview/ (files -> resources, without a node), web/, health.py, and telemetry.py, which tells
 metrics.py and logs.py what the parts report. What all know: model.py over documents.py and terms.py, errors.py,
 elements.py, peers.py, timing.py.

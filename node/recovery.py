@@ -54,12 +54,13 @@ class DataDirLock:
             self.fd = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise ConfigError([f"data_dir: {data_dir} can't be written: {error.strerror}"]) from error
+        what = f"data_dir: {data_dir} is in use by another running node"
         try:
             fcntl.lockf(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            what += ", or by what is left of one that was killed (processes named dicom-receiver)"
             self._flock()
         except (BlockingIOError, PermissionError):
             os.close(self.fd)
-            what = f"data_dir: {data_dir} is in use by another running node"
             raise ConfigError([f"{what}: stop it first, or give this one a folder of its own"]) from None
 
     def _flock(self) -> None:

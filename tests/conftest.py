@@ -41,9 +41,17 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return tools.make_certificate(tmp_path_factory.mktemp("tls"))
 
 
+# Markers of what is started once a session and takes its time: one worker has all tests that share it.
+SHARED_BY_ONE_WORKER = ("kafka", "hapi")
+
+
+@pytest.hookimpl(tryfirst=True)  # before the distribution looks at the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marked tests skip where what they need is missing; in CI a missing tool fails instead."""
     for item in items:
+        for name in SHARED_BY_ONE_WORKER:
+            if item.get_closest_marker(name) is not None:
+                item.add_marker(pytest.mark.xdist_group(name))
         for name, why in tools.MISSING.items():
             if item.get_closest_marker(name) is None or why is None:
                 continue

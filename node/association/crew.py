@@ -25,12 +25,13 @@ class Crew:
         if waits:
             self._work.put(work)
         else:
-            threading.Thread(target=self._serve, args=(work,), name="association", daemon=True).start()
+            threading.Thread(target=self._serve, args=([work],), name="association", daemon=True).start()
 
-    def _serve(self, work: Callable[[], None] | None) -> None:
+    def _serve(self, first: list[Callable[[], None]]) -> None:
+        work: Callable[[], None] | None = first.pop()
         while work is not None:
             work()
-            work = None  # nothing of a connection that has ended is held
+            work = None  # nothing of a connection that has ended is held, also not by the arguments of the thread
             with self._lock:
                 if self._idle >= self._kept:
                     return

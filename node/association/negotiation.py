@@ -335,9 +335,10 @@ def _decode(pdu: bytes) -> A_ASSOCIATE:
             "presentation context ids must be odd and different, 128 at most",
             reason=protocol.INVALID_PARAMETER,
         )
-    if not all(context.transfer_syntax for context in contexts):
+    if not all(context.abstract_syntax and context.transfer_syntax for context in contexts):
         raise ProtocolError(
-            "a presentation context proposes no transfer syntax", reason=protocol.INVALID_PARAMETER
+            "a presentation context proposes no abstract or no transfer syntax",
+            reason=protocol.INVALID_PARAMETER,
         )
     return primitive
 

@@ -50,7 +50,6 @@ _CLASSIC: Final = (
 # Functional group macro -> its attributes. The last two hold what a converter found no macro for (C.7.6.16.2).
 _GROUPS: Final[dict[str, tuple[str, ...]]] = {
     "PixelMeasuresSequence": ("SliceThickness", "PixelSpacing"),
-    "FrameAnatomySequence": ("FrameLaterality",),
     "MRTimingAndRelatedParametersSequence": ("RepetitionTime", "FlipAngle"),
     "MREchoSequence": ("EffectiveEchoTime",),
     "MRImagingModifierSequence": ("TransmitterFrequency",),

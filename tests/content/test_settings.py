@@ -66,7 +66,6 @@ def test_classic_elements_as_sent(syntax: str) -> None:
 ENHANCED = [
     ("PixelMeasuresSequence", "SliceThickness", "2.5", ("2.5",)),
     ("PixelMeasuresSequence", "PixelSpacing", ["0.7", "0.7"], ("0.7", "0.7")),
-    ("FrameAnatomySequence", "FrameLaterality", "R", ("R",)),
     ("MRTimingAndRelatedParametersSequence", "RepetitionTime", "10.5", ("10.5",)),
     ("MRTimingAndRelatedParametersSequence", "FlipAngle", "15", ("15",)),
     ("MREchoSequence", "EffectiveEchoTime", 4.6, ("4.6",)),

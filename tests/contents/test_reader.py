@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from node.content import Kind
-from node.contents import ContentReader, protocol
+from node.content.items import MAX_TEXT
+from node.contents import ContentReader, child, protocol
 from node.contents import reader as module
 from node.documents import KeyObjects, StructureSet
 from node.errors import ContentReaderUnavailable, ContentTooSlow, ContentUnreadable
@@ -168,15 +169,26 @@ def test_a_process_that_grew_ends_after_its_answer(reader: ContentReader, tmp_pa
     assert pid_of(reader) != first
 
 
-def test_an_answer_is_bounded(shared: ContentReader, tmp_path: Path) -> None:
-    name = struct.pack("<HHL", 0x3006, 0x0026, protocol.MAX_ANSWER) + b"A" * protocol.MAX_ANSWER
+def test_an_answer_is_bounded(kos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer() -> protocol.Answer:
+        body = child._answer(os.open(kos, os.O_RDONLY), "key-objects")
+        return protocol.decode(body[protocol.LENGTH.size :])
+
+    assert answer().outcome == "read"
+    monkeypatch.setattr(child, "MAX_ANSWER", 100)
+    assert answer() == protocol.Answer("unreadable", "holds more than 100 bytes of values")
+
+
+def test_a_long_name_makes_no_long_answer(shared: ContentReader, tmp_path: Path) -> None:
+    length = 2 * protocol.MAX_ANSWER
+    name = struct.pack("<HHL", 0x3006, 0x0026, length) + b"A" * length
     roi = struct.pack("<HHL2s", 0x3006, 0x0022, 2, b"1 ") + name
     start = encoded(item(SOPClassUID=STORAGE + "481.3"), IMPLICIT)
     sequence = struct.pack("<HHLHHL", 0x3006, 0x0020, len(roi) + 8, 0xFFFE, 0xE000, len(roi))
     (tmp_path / "long").write_bytes(file_of(start + sequence + roi, IMPLICIT))
-    assert why_not(shared, tmp_path / "long", "structure-set").startswith("holds more than")
-    (tmp_path / "good").write_bytes(stored(item(SOPClassUID=STORAGE + "481.3")))
-    assert isinstance(shared.read(opener(tmp_path / "good"), "structure-set"), StructureSet)
+    found = shared.read(opener(tmp_path / "long"), "structure-set")
+    assert isinstance(found, StructureSet)
+    assert len(found.rois[0].name) == MAX_TEXT
 
 
 def test_too_slow_is_ended_and_the_next_gets_another_process(reader: ContentReader, kos: Path) -> None:

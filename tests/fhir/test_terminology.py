@@ -205,6 +205,18 @@ def test_kinds(tail: str, expected: str) -> None:
     assert kind("1.2.3") == "image"
 
 
+def test_tables_have_their_size_and_known_members() -> None:
+    assert len(DISPLAYS) == 93
+    assert DISPLAYS["CT"] == "Computed Tomography"
+    assert DISPLAYS["ST"].startswith("Single-photon"), "a retired one"
+    assert len(SYSTEMS) == 47
+    assert SYSTEMS["I10P"] == "http://www.cms.gov/Medicare/Coding/ICD10"
+    assert SYSTEMS["FMA"] == "urn:oid:2.16.840.1.113883.6.119"
+    assert len(SNOMED_CT) == 319
+    assert SNOMED_CT["CHEST"][0] == SNOMED_CT["THORAX"][0] == "816094009"
+    assert not {"FETALARM", "FETALDIGIT", "FETALHEART", "FETALLEG", "FETALPOLE"} & set(SNOMED_CT)
+
+
 def test_tables_are_well_formed() -> None:
     for term, (code, display) in SNOMED_CT.items():
         assert (term.isalnum() and term.isupper()) or term[0].isdigit()

@@ -59,6 +59,7 @@ def _with_unknown_items() -> bytes:
 
 _USER_IDENTITY = item(0x58, b"\x02\x01\0\x01u\0\x01p")
 _USER_IDENTITY_OVERRUN = item(0x58, struct.pack(">BBH", 2, 1, 60000) + b"u")
+_NAMELESS = item(0x20, bytes((1, 0, 0, 0)) + item(0x40, IMPLICIT.encode()))
 
 # What a stranger sends first, and what comes back.
 OPENINGS: dict[str, tuple[bytes, str]] = {
@@ -102,6 +103,8 @@ OPENINGS: dict[str, tuple[bytes, str]] = {
         associate([((2 * n + 1) % 256, VERIFICATION, [IMPLICIT]) for n in range(5000)]), INVALID,
     ),
     "context without transfer syntax": (associate([(1, VERIFICATION, [])]), INVALID),
+    "context without abstract syntax": (pdu(1, associate([])[6:] + _NAMELESS), INVALID),
+    "context with an empty abstract syntax": (associate([(1, "", [IMPLICIT])]), INVALID),
     "item longer than its PDU": (corrupted(_REQUEST, _REQUEST.index(b"\x20\0", 74) + 2, b"\xff\xff"), INVALID),
     "no maximum length": (associate(max_pdu=None), "accepted 1:0 3:0"),
     "user identity": (associate(user=_USER_IDENTITY), "accepted 1:0 3:0"),

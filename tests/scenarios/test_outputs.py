@@ -180,6 +180,28 @@ def test_a_rejected_study_says_so(nodes: Nodes) -> None:
     assert node.events_of(study)[0]["data"]["status"] == "entered-in-error"
 
 
+@pytest.mark.slow
+def test_a_document_that_cannot_be_read_is_named_and_its_study_goes_out(nodes: Nodes) -> None:
+    node = nodes.start_process(**QUIET)
+    study = new_uid()
+    note = key_objects(study, f"{study}.1.1")
+    deep = note.ContentSequence[0]
+    for _ in range(80):
+        deep = part(RelationshipType="CONTAINS", ValueType="CONTAINER", ContentSequence=[deep])
+    note.ContentSequence = [deep]
+    send(node, instance(study, 1))
+    with associated(node, sop_class=KEY_OBJECTS) as association:
+        assert store(association, note) == [0]
+    (event,) = node.wait_for_events(1)
+    assert (event["id"], event["data"]["status"]) == (f"r5/{study}/1", "available")
+    eventually(lambda: node.metric("data_quality_total", '{rule="document-unreadable"}') == 1)
+    (line,) = (
+        line for line in map(json.loads, node.log().splitlines()) if line["event"] == "document_unread"
+    )
+    assert (line["study"], line["instance"]) == (study, f"{study}.3.1")
+    assert "levels deep" in line["why"]
+
+
 @pytest.mark.parametrize("profile", ["imr", "osiris"])
 def test_a_target_without_its_configuration_refuses_to_start(tmp_path: Path, profile: str) -> None:
     outputs = json.dumps([{"name": "a", "profile": profile, "topic": "t"}])

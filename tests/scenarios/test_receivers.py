@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
@@ -143,11 +144,46 @@ def test_a_receiver_that_is_killed_loses_nothing_that_was_acknowledged(nodes: No
 
 
 def ready(node: NodeProcess) -> bool:
+    return not reasons(node)
+
+
+def reasons(node: NodeProcess) -> dict[str, str]:
+    """Why the node is not ready."""
     try:
-        return bool(node.get("/readyz") == {"status": "ready"})
+        assert node.get("/readyz") == {"status": "ready"}
     except HTTPError as error:
-        error.close()
-        return False
+        with error:
+            return dict(json.load(error)["reasons"])
+    return {}
+
+
+def test_a_signal_to_all_of_them_is_the_nodes_to_answer(nodes: Nodes) -> None:
+    """Ctrl-C and supervisors signal the whole group: open associations get their time all the same."""
+    node = nodes.start_process(wrapper=("setsid",), dicom__receivers="2", **QUIET)
+    uid = new_uid()
+    with associated(node) as association:
+        assert store(association, instance(uid, 1)) == [0]
+        os.killpg(node.process.pid, signal.SIGINT)
+        eventually(lambda: '"draining"' in node.log())
+        assert store(association, instance(uid, 2)) == [0]
+    assert node.stop() == 0
+    assert "associations_cut" not in node.log()
+    assert {path.stem for path in node.stored()} == {f"{uid}.1.{number}" for number in (1, 2)}
+    assert not [line for line in node.log().splitlines() if '"level":"error"' in line or "Traceback" in line]
+
+
+def test_readyz_says_that_receivers_are_missing_and_can_not_be_had(nodes: Nodes) -> None:
+    node = nodes.start_process(dicom__receivers="2", **QUIET)
+    (nursery,) = children(node.process.pid)
+    first, second = receivers(node)
+    os.kill(nursery, signal.SIGKILL)
+    assert ready(node)
+    os.kill(first, signal.SIGKILL)
+    eventually(lambda: "restart the node" in reasons(node).get("receivers", ""))
+    send(node, instance(new_uid(), 1))
+    os.kill(second, signal.SIGKILL)
+    eventually(lambda: "dicom" in reasons(node))
+    assert node.stop() == 0
 
 
 def test_receivers_do_not_outlive_their_node(nodes: Nodes) -> None:
