@@ -86,13 +86,22 @@ def test_a_receiver_that_died_has_none(board: Board) -> None:
 RACER = """
 import sys
 from node.reception.board import Board
-board = Board(2, int(sys.argv[1]))
+board = Board(1, int(sys.argv[1]))
+slot, limits = int(sys.argv[2]), {0: 10**6, 1: 1}
 sys.stdin.readline()
-print(sum(board.take(int(sys.argv[2]), {0: 10**6, 2: 1000}) is None for _ in range(600)))
+taken = too_many = 0
+for _ in range(20_000):
+    if board.take(slot, limits) is None:
+        taken += 1
+        too_many += board.associations > 1
+        board.give_back(slot, limits)
+print(taken, too_many)
 """
 
 
-def test_processes_that_race_never_pass_a_limit(board: Board) -> None:
+def test_processes_that_race_never_pass_a_limit() -> None:
+    """One place, taken and given back by three processes as fast as they can: nobody ever sees two taken."""
+    board = Board(1)
     racers = [
         subprocess.Popen(
             [sys.executable, "-c", RACER, str(board.fd), str(slot)],
@@ -107,6 +116,8 @@ def test_processes_that_race_never_pass_a_limit(board: Board) -> None:
         assert racer.stdin is not None
         racer.stdin.write("go\n")
         racer.stdin.flush()
-    taken = [int(racer.communicate(timeout=30)[0]) for racer in racers]
-    assert sum(taken) == board.associations == 1000
-    assert [board.associations_of(slot) for slot in range(3)] == taken
+    told = [racer.communicate(timeout=60)[0].split() for racer in racers]
+    assert all(int(taken) > 100 for taken, _ in told), told
+    assert [too_many for _, too_many in told] == ["0"] * 3
+    assert board.associations == 0
+    board.close()

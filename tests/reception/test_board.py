@@ -56,32 +56,37 @@ def test_the_flag_is_a_word_of_its_own() -> None:
 
 
 def test_threads_of_one_process_exclude_each_other() -> None:
-    board, limit = Board(), 50
-    let_in = threading.Semaphore(0)
-
-    def run() -> None:
-        for _ in range(100):
-            if board.take(0, {0: limit}) is None:
-                let_in.release()
-
-    threads = [threading.Thread(target=run) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
+    board = Board()
+    taking = [
+        threading.Thread(target=board.take, args=(0, ALL)),
+        threading.Thread(target=board.give_back, args=(0, [0])),
+    ]
+    assert board.take(0, ALL) is None
+    with board._lock:  # one is at it
+        for thread in taking:
+            thread.start()
+        for thread in taking:
+            thread.join(0.1)
+            assert thread.is_alive()
+    for thread in taking:
         thread.join(20)
-    assert board.associations == limit == let_in._value
+    assert board.associations == 1
     board.close()
 
 
 def take_many(limit: int) -> None:
-    """Four processes fill one board; the limit is exact, and the lock of one that dies is nobody's."""
+    """Four processes fill one board while a fifth holds its lock, and dies with it."""
     nursery = Nursery.start(_fill)
     board = Board()
     ours, theirs = socket.socketpair()
-    processes = [nursery.spawn([board.fd, theirs.fileno()], (slot, limit)) for slot in range(4)]
-    holder = nursery.spawn([board.fd, theirs.fileno()], (None, limit))
     ours.settimeout(20)
-    assert ours.recv(1) == b"x"  # one holds the lock, the others wait
+    holder = nursery.spawn([board.fd, theirs.fileno()], (None, limit))
+    assert ours.recv(1) == b"x"
+    processes = [nursery.spawn([board.fd, theirs.fileno()], (slot, limit)) for slot in range(4)]
+    for _ in processes:
+        assert ours.recv(1) == b"x"
+    assert not any(process.ended(0.1) for process in processes)
+    assert board.associations == 0
     holder.kill()
     assert all(process.ended(20) for process in processes)
     assert board.associations == limit
@@ -92,13 +97,15 @@ def take_many(limit: int) -> None:
 def _fill(descriptors: Sequence[int], arguments: tuple[int | None, int]) -> None:
     board_fd, signal_fd = descriptors
     slot, limit = arguments
+    board = Board(fd=board_fd)
     if slot is None:
         fcntl.lockf(board_fd, fcntl.LOCK_EX)
-        os.write(signal_fd, b"x")
+    os.write(signal_fd, b"x")
+    if slot is None:
         signal.pause()
-    board = Board(fd=board_fd)
+        return
     for _ in range(limit):
-        board.take(slot or 0, {0: limit})
+        board.take(slot, {0: limit})
 
 
 def test_processes_exclude_each_other_also_when_one_dies(alone: Alone) -> None:
