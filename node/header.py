@@ -6,7 +6,6 @@ bounded. What lies behind a bound is absent, not an error: the object itself is 
 
 from __future__ import annotations
 
-import itertools
 import re
 import struct
 import zlib
@@ -38,7 +37,6 @@ MAX_INFLATED: Final = 1_048_576  # how much of a deflated data set is inflated
 MAX_ELEMENTS: Final = 200_000  # elements and items looked at, 0.1 s; 5,000 referenced instances need 20,000
 MAX_DEPTH: Final = 64  # undefined-length sequences inside each other
 MAX_VALUE: Final = 65_536  # longest value kept
-_HEADS: Final = 4_096  # element headers remembered, 0.7 MB at most: a peer may send any
 
 _UNDEFINED: Final = 0xFFFFFFFF
 _ITEM: Final = 0xFFFEE000
@@ -140,43 +138,6 @@ _TAG_AND_LENGTH: Final = {True: struct.Struct("<HHI"), False: struct.Struct(">HH
 _EXPLICIT: Final = {True: struct.Struct("<HH2sH"), False: struct.Struct(">HH2sH")}
 _LONG: Final = {True: struct.Struct("<I"), False: struct.Struct(">I")}
 
-_Head = tuple[int, int, int]
-_LENGTH_FOLLOWS: Final = -1
-
-
-def _head(implicit: bool, little: bool, raw: bytes) -> _Head | None:
-    """(tag if it is wanted, else 0; size of the header; length of the value) from an element's first 8 bytes.
-
-    The length is ``_LENGTH_FOLLOWS`` for VRs that have it after those. None: nothing to step over like that.
-    """
-    group, element, vr, length = _EXPLICIT[little].unpack(raw)
-    size = 8
-    if implicit:
-        length = _TAG_AND_LENGTH[little].unpack(raw)[2]
-    elif vr in _LONG_VRS:
-        size, length = 12, _LENGTH_FOLLOWS
-    tag = group << 16 | element
-    if tag > LAST_WANTED or not tag or length == _UNDEFINED:
-        return None
-    return tag if tag in WANTED else 0, size, length
-
-
-class _Heads(dict[bytes, _Head | None]):
-    """Element headers that were met before, in one encoding: objects of a modality have few different ones, and
-    to look one up takes a third of reading it. A bounded dict: ``lru_cache`` took as long as reading."""
-
-    def __init__(self, implicit: bool, little: bool) -> None:
-        self._encoding = implicit, little
-
-    def __missing__(self, raw: bytes) -> _Head | None:
-        if len(self) >= _HEADS:
-            self.clear()
-        head = self[raw] = _head(*self._encoding, raw)
-        return head
-
-
-_KNOWN_HEADS: Final = {encoding: _Heads(*encoding) for encoding in itertools.product((True, False), repeat=2)}
-
 
 class _Scanner:
     """One pass over the elements; ``found`` is tag -> value bytes."""
@@ -185,12 +146,10 @@ class _Scanner:
         self.found: dict[int, bytes] = {}
         self._read = read
         self._window, self._base = first, 0
-        self._implicit, self._little = implicit, little
-        self._tag_and_length, self._explicit, self._long = (
-            _TAG_AND_LENGTH[little],
-            _EXPLICIT[little],
-            _LONG[little],
-        )
+        self._implicit = implicit
+        self._tag_and_length = _TAG_AND_LENGTH[little]
+        self._explicit = _EXPLICIT[little]
+        self._long = _LONG[little]
         self._looked_at = 0
 
     def run(self) -> None:
@@ -202,24 +161,32 @@ class _Scanner:
     def _through_window(self, position: int) -> int:
         """Take the elements that lie whole in the window and have a length, as nearly all of a header do.
 
-        Returns where the first other one begins. Everything is a local here, and what an element's header says
-        is looked up: each halved the time of a scan (41 elements: 10 us).
+        Returns where the first other one begins. Everything is a local here: it halves the time of a scan.
         """
-        window, found, known = self._window, self.found, _KNOWN_HEADS[self._implicit, self._little]
+        window, found, wanted = self._window, self.found, WANTED
+        implicit, unpack, unpack_implicit = (
+            self._implicit,
+            self._explicit.unpack_from,
+            self._tag_and_length.unpack_from,
+        )
+        unpack_long, long_vrs = self._long.unpack_from, _LONG_VRS
         start, end = position - self._base, len(window)
-        looked_at = 0
-        while 0 <= start <= end - 12:
-            head = known[window[start : start + 8]]
-            if head is None:
+        last, looked_at = end - 12, 0
+        while 0 <= start <= last:
+            if implicit:
+                group, element, length = unpack_implicit(window, start)
+                value_at = start + 8
+            else:
+                group, element, vr, length = unpack(window, start)
+                value_at = start + 8
+                if vr in long_vrs:
+                    length = unpack_long(window, value_at)[0]
+                    value_at += 4
+            tag = group << 16 | element
+            if tag > LAST_WANTED or not tag or length == _UNDEFINED:
                 break
-            tag, value_at, length = head
-            value_at += start
-            if length == _LENGTH_FOLLOWS:
-                length = self._long.unpack_from(window, value_at - 4)[0]
-                if length == _UNDEFINED:
-                    break
             after = value_at + length
-            if tag:
+            if tag in wanted:
                 if after > end or length > MAX_VALUE:
                     break
                 if tag not in found:

@@ -40,6 +40,10 @@ _UNREADABLE: Final = (
 _AWAITED: Final = "the sink has told which versions were out before the index was lost"
 
 
+# Lock files that this very process holds: record locks don't see those.
+_HELD: Final[set[Path]] = set()
+
+
 class DataDirLock:
     """One node a data folder: two would take each other's incoming objects for leftovers.
 
@@ -49,22 +53,33 @@ class DataDirLock:
     """
 
     def __init__(self, data_dir: Path) -> None:
+        what = f"data_dir: {data_dir} is in use by another running node"
+        self._path = (data_dir / "lock").resolve()
+        try:
+            # Asked first: closing any descriptor of the file would give up this process's record lock on it.
+            if self._path in _HELD:
+                raise BlockingIOError
+            self.fd = self._open(data_dir)
+            try:
+                fcntl.lockf(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                what += ", or by what is left of one that was killed (processes named dicom-receiver)"
+                self._flock()
+            except BaseException:
+                os.close(self.fd)
+                raise
+        except (BlockingIOError, PermissionError):
+            raise ConfigError([f"{what}: stop it first, or give this one a folder of its own"]) from None
+        _HELD.add(self._path)
+
+    def _open(self, data_dir: Path) -> int:
         try:
             data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self.fd = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+            return os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise ConfigError([f"data_dir: {data_dir} can't be written: {error.strerror}"]) from error
-        what = f"data_dir: {data_dir} is in use by another running node"
-        try:
-            fcntl.lockf(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            what += ", or by what is left of one that was killed (processes named dicom-receiver)"
-            self._flock()
-        except (BlockingIOError, PermissionError):
-            os.close(self.fd)
-            raise ConfigError([f"{what}: stop it first, or give this one a folder of its own"]) from None
 
     def _flock(self) -> None:
-        """Raises ``BlockingIOError``: also a second node in this very process, which record locks don't see."""
+        """Raises ``BlockingIOError``."""
         deadline = time.monotonic() + _ORPHANS_SECONDS
         while True:
             try:
@@ -75,6 +90,7 @@ class DataDirLock:
                 time.sleep(0.02)  # a lock that is waited for can't be given up
 
     def release(self) -> None:
+        _HELD.discard(self._path)
         os.close(self.fd)
 
 

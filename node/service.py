@@ -79,6 +79,9 @@ class Node(Parts):
                 _log.error("tls_not_reloaded", error=str(error), hint=hint)
                 return
             if tls is None:
+                _log.info(
+                    "tls_not_configured", hint="SIGHUP reads the files of [dicom.tls] anew; there are none."
+                )
                 return
             if isinstance(self.listener, Pool):
                 self.listener.reload(tls)
@@ -93,9 +96,8 @@ class Node(Parts):
         for number in (signal.SIGTERM, signal.SIGINT):
             with suppress(NotImplementedError, RuntimeError):  # not in the main thread: tests stop by event
                 loop.add_signal_handler(number, stop.set)
-        if self.config.dicom.tls is not None:  # else there is nothing to read anew
-            with suppress(NotImplementedError, RuntimeError):
-                loop.add_signal_handler(signal.SIGHUP, lambda: loop.run_in_executor(None, self.reload_tls))
+        with suppress(NotImplementedError, RuntimeError):  # without TLS too: it must not end the node
+            loop.add_signal_handler(signal.SIGHUP, lambda: loop.run_in_executor(None, self.reload_tls))
         try:
             await asyncio.to_thread(self.recover)
             if not stop.is_set():

@@ -95,17 +95,46 @@ def _number(values: Mapping[int, bytes], element: int) -> int:
     return int(_US.unpack(value)[0])
 
 
+# A C-STORE-RQ as nearly everybody writes it: group length, class, four numbers, instance (PS3.7 9.3.1.1). Read
+# in one go it takes 2 us; element by element, as everything else and whatever differs in any way, 7.
+_NUMBERS: Final = struct.Struct("<8sH8sH8sH8sH4sI")
+_NUMBER_HEADERS: Final = tuple(_ELEMENT.pack(0, element, 2) for element in (0x0100, 0x0110, 0x0700, 0x0800))
+_CLASS_HEADER: Final = _ELEMENT.pack(0, 0x0002, 0)[:4]
+_INSTANCE_HEADER: Final = _ELEMENT.pack(0, 0x1000, 0)[:4]
+_GROUP_LENGTH_HEADER: Final = _ELEMENT.pack(0, 0x0000, 4)
+
+
+def _usual_store(data: bytes) -> Command | None:
+    """The command of a C-STORE-RQ with its usual elements in their order, None for any other command set."""
+    if len(data) < 72 or data[:8] != _GROUP_LENGTH_HEADER or data[12:16] != _CLASS_HEADER:
+        return None
+    class_end = 20 + int.from_bytes(data[16:20], "little")
+    instance_at = class_end + _NUMBERS.size
+    if instance_at > len(data):
+        return None
+    h1, field, h2, message_id, h3, _priority, h4, data_set, h5, length = _NUMBERS.unpack_from(data, class_end)
+    if (h1, h2, h3, h4) != _NUMBER_HEADERS or h5 != _INSTANCE_HEADER or field != C_STORE_RQ:
+        return None
+    if instance_at + length != len(data):
+        return None
+    sop_class, sop_instance = _uid(data[20:class_end]), _uid(data[instance_at:])
+    return Command(field, message_id, sop_class, sop_instance, data_set != NO_DATA_SET)
+
+
+def _uid(value: bytes) -> str:
+    return value.rstrip(b"\0 ").decode("latin-1")
+
+
 def decode(data: bytes) -> Command:
     """Read a command set; raises ``ProtocolError`` (reason 6, invalid parameter) when it is not one.
 
     UIDs stay as the peer wrote them but for padding; whether they are legal is decided by who uses them.
     """
+    usual = _usual_store(data)
+    if usual is not None:
+        return usual
     values = _values(data)
     number = partial(_number, values)
-
-    def uid(element: int) -> str:
-        return values.get(element, b"").rstrip(b"\0 ").decode("latin-1")
-
     field = number(0x0100)
     if field not in REQUESTS:
         raise ProtocolError(f"command field 0x{field:04X} is no request", reason=6)
@@ -114,8 +143,8 @@ def decode(data: bytes) -> Command:
     return Command(
         field=field,
         message_id=message_id,
-        sop_class=uid(0x0003 if requested else 0x0002),
-        sop_instance=uid(0x1001 if requested else 0x1000),
+        sop_class=_uid(values.get(0x0003 if requested else 0x0002, b"")),
+        sop_instance=_uid(values.get(0x1001 if requested else 0x1000, b"")),
         # C-CANCEL has none (PS3.7 9.3.2.3), whatever it says
         has_data_set=number(0x0800) != NO_DATA_SET and field != C_CANCEL_RQ,
     )

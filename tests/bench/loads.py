@@ -40,9 +40,9 @@ class Load:
     count: int
     quick: int
 
-    def objects(self, quick: bool, associations: int) -> int:
-        """Objects each association sends: at least one."""
-        return max(1, (self.quick if quick else self.count) // associations)
+    def objects(self, quick: bool, associations: int, share: int = 1) -> int:
+        """Objects each association sends: one ``share``-th, but at least one (a quick run is short as it is)."""
+        return max(1, (self.quick if quick else self.count // share) // associations)
 
 
 LOADS: Final = (
@@ -104,12 +104,17 @@ def _header(load: Load) -> Dataset:
 
 
 def association_request(load: Load, called_ae: str) -> bytes:
-    """An A-ASSOCIATE-RQ with one context (id 1): the load's class in explicit VR little endian."""
+    """``request_for`` the load's class."""
+    return request_for(load.sop_class, called_ae)
+
+
+def request_for(abstract_syntax: str, called_ae: str) -> bytes:
+    """An A-ASSOCIATE-RQ with one context (id 1): ``abstract_syntax`` in explicit VR little endian."""
     length = MaximumLengthNotification()
     length.maximum_length_received = 16384
     implementation = ImplementationClassUIDNotification()
     implementation.implementation_class_uid = PYNETDICOM_IMPLEMENTATION_UID
-    context = build_context(UID(load.sop_class), ExplicitVRLittleEndian)
+    context = build_context(UID(abstract_syntax), ExplicitVRLittleEndian)
     context.context_id = 1
     request = A_ASSOCIATE()
     request.application_context_name = UID("1.2.840.10008.3.1.1.1")

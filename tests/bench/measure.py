@@ -9,23 +9,19 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import psutil  # type: ignore[import-untyped]  # it ships no types
-
 from tests.bench.loads import Load, association_request
-from tests.bench.receivers import Receiver, started
+from tests.bench.receivers import Receiver, Running, started
 from tests.bench.replay import probe
+from tests.bench.watch import Watch, proportional
 
-_SAMPLE_SECONDS: Final = 0.02
-_QUIET_SECONDS: Final = 0.2  # work behind the answers is over when no more than two ticks fall into this
-_QUIET_CPU: Final = 0.02
-_SETTLE_SECONDS: Final = 20.0
 _RUN_SECONDS: Final = 300.0
+_INDEX: Final = "index.db"  # the node's, with its companions
 _serial = time.time_ns() // 1000 * 10**9
 
 
@@ -44,53 +40,84 @@ class Result:
     pdu: int
 
 
-def run(receiver: Receiver, load: Load, data_set: Path, associations: int, each: int) -> Result:
+def run(
+    receiver: Receiver, load: Load, data_set: Path, associations: int, each: int, home: Path | None = None
+) -> Result:
     """Starts ``receiver`` with an empty folder, sends ``each`` objects on every association, stops it.
 
-    The folder is made beside ``data_set``, and its files are left there, empty. RuntimeError when it does not
+    The folder is made beside ``data_set``, and its files are left there, empty. With ``home`` that folder is
+    gone on with, and the node's index in it is left as it has become. RuntimeError when the receiver does not
     start, a sender fails, or less is on disk than was answered with success.
     """
-    folder = Path(tempfile.mkdtemp(prefix="receiver-", dir=data_set.parent))
-    try:
-        with started(receiver, folder) as running, _Watch(running.process.pid) as watch:
-            request = association_request(load, receiver.ae_title)
-            longest = probe(running.host, running.port, request)
+    with lodged(data_set.parent, home) as folder:
+        before = _bytes_below(folder)
+        with started(receiver, folder) as running, Watch(running.process.pid) as watch:
+            longest = probe(running.host, running.port, association_request(load, receiver.ae_title))
             cpu = watch.settled_cpu()
-            target = [
-                running.host,
-                str(running.port),
-                request.hex(),
-                str(data_set),
-                load.sop_class,
-                str(each),
-            ]
-            answers = _send(target, longest, associations)
+            answers = _send(_target(receiver, running, load, data_set, each), longest, associations)
             cpu = watch.settled_cpu() - cpu
             result = _result(answers, data_set.stat().st_size, cpu, watch.peak, longest)
             stored = associations * each - result.refused
-            _check_stored(folder / "data", stored * data_set.stat().st_size)
+            _check_stored(folder / "data", before + stored * data_set.stat().st_size)
             return result
+
+
+def growth(receiver: Receiver, load: Load, data_set: Path, each: int) -> float:
+    """MB by which all processes of ``receiver`` grow at most while one association sends ``each`` objects.
+
+    A run of its own, because to look at it (``proportional``) takes milliseconds that a rate would miss.
+    """
+    with (
+        lodged(data_set.parent) as folder,
+        started(receiver, folder) as running,
+        Watch(running.process.pid, proportional, 0.05) as watch,
+    ):
+        longest = probe(running.host, running.port, association_request(load, receiver.ae_title))
+        watch.settled_cpu()
+        before = watch.peak = watch.now(proportional)
+        answers = _send(_target(receiver, running, load, data_set, each), longest, 1)
+        if answers[0]["statuses"] != {"0": each}:
+            raise RuntimeError(f"not every object was taken: {answers[0]['statuses']}")
+        return (max(watch.peak, watch.now(proportional)) - before) / 1e6
+
+
+@contextlib.contextmanager
+def lodged(parent: Path, home: Path | None = None) -> Iterator[Path]:
+    """A folder for one life of a receiver, new below ``parent`` or ``home``; its files are emptied after."""
+    folder = home or Path(tempfile.mkdtemp(prefix="receiver-", dir=parent))
+    try:
+        yield folder
     finally:
-        _empty(folder)
+        _empty(folder, keep_index=home is not None)
         os.sync()  # else the next receiver pays for writing back what this one left
 
 
-def _empty(folder: Path) -> None:
+def _empty(folder: Path, keep_index: bool) -> None:
     """Give the space back, but delete nothing: ext4 searches for an inode that was not deleted of late, for
     minutes after, and the next receiver would pay for it with each file that it makes."""
     for path in folder.rglob("*"):
-        if path.is_file():
+        if path.is_file() and not (keep_index and path.name.startswith(_INDEX)):
             os.truncate(path, 0)
 
 
-def _send(target: list[str], longest: int, associations: int) -> list[dict[str, Any]]:
+def serials() -> int:
+    """The first of ten million serial numbers that no sender has used before."""
     global _serial
+    _serial += 10**7
+    return _serial
+
+
+def _target(receiver: Receiver, running: Running, load: Load, data_set: Path, each: int) -> list[str]:
+    request = association_request(load, receiver.ae_title).hex()
+    return [running.host, str(running.port), request, str(data_set), load.sop_class, str(each)]
+
+
+def _send(target: list[str], longest: int, associations: int) -> list[dict[str, Any]]:
     with contextlib.ExitStack() as stack:
         senders = []
         for _ in range(associations):
-            _serial += 10**7
             sender = subprocess.Popen(
-                [sys.executable, "-m", "tests.bench.replay", *target, str(_serial), str(longest)],
+                [sys.executable, "-m", "tests.bench.replay", *target, str(serials()), str(longest)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -139,60 +166,10 @@ def _result(answers: list[dict[str, Any]], size: int, cpu: float, peak: int, lon
 
 def _check_stored(folder: Path, expected: int) -> None:
     """An answer of success is a claim: the bytes have to be there, or the numbers mean nothing."""
-    found = sum(Path(base, name).stat().st_size for base, _, names in os.walk(folder) for name in names)
+    found = _bytes_below(folder)
     if found < expected:
         raise RuntimeError(f"{expected} bytes answered with success, {found} bytes on disk")
 
 
-class _Watch:
-    """CPU and memory of a process and all it started; ended children count through their parent."""
-
-    def __init__(self, pid: int) -> None:
-        self.peak = 0
-        self._root = psutil.Process(pid)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._sample, daemon=True)
-
-    def __enter__(self) -> _Watch:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def settled_cpu(self) -> float:
-        """CPU seconds so far, after waiting (bounded) until the processes have come to rest."""
-        deadline = time.monotonic() + _SETTLE_SECONDS
-        before, now = -1.0, self._cpu()
-        while now - before > _QUIET_CPU and time.monotonic() < deadline:
-            self._stop.wait(_QUIET_SECONDS)
-            before, now = now, self._cpu()
-        return now
-
-    def _tree(self) -> list[psutil.Process]:
-        return [self._root, *self._root.children(recursive=True)]
-
-    def _cpu(self) -> float:
-        total = 0.0
-        for process in self._tree():
-            with contextlib.suppress(psutil.NoSuchProcess):  # it ended: its parent's children_* have it
-                times = process.cpu_times()
-                total += times.user + times.system + times.children_user + times.children_system
-        return total
-
-    def _sample(self) -> None:
-        while not self._stop.wait(_SAMPLE_SECONDS):
-            total = 0
-            with contextlib.suppress(psutil.NoSuchProcess):
-                for process in self._tree():
-                    total += process.memory_info().rss
-            self.peak = max(self.peak, total, self._high_water())
-
-    def _high_water(self) -> int:
-        """VmHWM of the first process: what the samples missed."""
-        with contextlib.suppress(OSError):
-            for line in Path(f"/proc/{self._root.pid}/status").read_text().splitlines():
-                if line.startswith("VmHWM:"):
-                    return int(line.split()[1]) * 1024
-        return 0
+def _bytes_below(folder: Path) -> int:
+    return sum(Path(base, name).stat().st_size for base, _, names in os.walk(folder) for name in names)

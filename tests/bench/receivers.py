@@ -29,7 +29,8 @@ Command = tuple[list[str], dict[str, str]]  # arguments, additional environment
 @dataclass(frozen=True, slots=True)
 class Receiver:
     """One row of the bench. ``missing`` says what is not installed (None: it can run); ``command`` gets the
-    empty folder and a free port; a receiver with ``ready`` prints its port, matched by that pattern."""
+    empty folder and a free port; a receiver with ``ready`` prints its port, matched by that pattern. A slow
+    one gets one ``share``-th of each load: its rate is measured as well, and the bench ends before lunch."""
 
     name: str
     ae_title: str
@@ -37,6 +38,7 @@ class Receiver:
     missing: Callable[[], str | None]
     command: Callable[[Path, int], Command]
     ready: re.Pattern[str] | None = None
+    share: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class Running:
 def started(receiver: Receiver, folder: Path) -> Iterator[Running]:
     """Starts ``receiver`` with ``folder``/data to store in; RuntimeError when it does not come to listen."""
     data = folder / "data"
-    data.mkdir(parents=True)
+    data.mkdir(parents=True, exist_ok=True)
     port = 0 if receiver.ready else _free_port()
     arguments, environment = receiver.command(data, port)
     with (folder / "log").open("w+") as log:
@@ -150,6 +152,9 @@ def _node(durability: str) -> Callable[[Path, int], Command]:
             "NODE_DICOM__PORT": str(port),
             "NODE_HTTP__PORT": "0",
             "NODE_OBJECTS__DURABILITY": durability,
+            "NODE_DICOM__UNKNOWN_PEERS": '["echo", "store", "find"]',
+            # no study is published while another run goes on in its folder
+            "NODE_COMPLETION__QUIET_SECONDS": "7200",
         }
         return [sys.executable, "-m", "node", "serve"], environment
 
@@ -195,14 +200,37 @@ _NODE_READY: Final = re.compile(r"^ready dicom=\S+:(\d+)")
 _FLOOR_READY: Final = re.compile(r"^ready (\d+)")
 _DCMTK: Final = _needs("storescp", "dcmtk")
 
-BASELINE: Final = "storescp"
+NODE_FSYNC: Final = Receiver(
+    "node, fsync", "DICOMFHIR", "yes", _needs_module("node.service"), _node("fsync"), _NODE_READY
+)
+NODE_NONE: Final = Receiver(
+    "node, none", "DICOMFHIR", "no", _needs_module("node.service"), _node("none"), _NODE_READY
+)
+STORESCP: Final = Receiver("storescp", "ANY-SCP", "no", _DCMTK, _storescp())
+FORK: Final = Receiver("storescp --fork", "ANY-SCP", "no", _DCMTK, _storescp("--fork"))
+# It parses nothing and indexes nothing.
+FORK_RAW: Final = Receiver(
+    "storescp --fork +B 128K", "ANY-SCP", "no", _DCMTK, _storescp("--fork", "+B", "--max-pdu", "131072")
+)
+ORTHANC: Final = Receiver("Orthanc", "ORTHANC", "files", _needs("Orthanc", "orthanc"), _orthanc, share=4)
+PYNETDICOM: Final = Receiver(
+    "pynetdicom storescp",
+    "ANY-SCP",
+    "no",
+    _needs_module("pynetdicom.apps.storescp"),
+    _pynetdicom,
+    share=4,
+)
+FLOOR_FSYNC: Final = Receiver("floor, fsync", "FLOOR", "yes", lambda: None, _floor("fsync"), _FLOOR_READY)
+FLOOR_NONE: Final = Receiver("floor, none", "FLOOR", "no", lambda: None, _floor("none"), _FLOOR_READY)
 RECEIVERS: Final = (
-    Receiver("node, fsync", "DICOMFHIR", "yes", _needs_module("node.service"), _node("fsync"), _NODE_READY),
-    Receiver("node, none", "DICOMFHIR", "no", _needs_module("node.service"), _node("none"), _NODE_READY),
-    Receiver(BASELINE, "ANY-SCP", "no", _DCMTK, _storescp()),
-    Receiver("storescp --fork 128K", "ANY-SCP", "no", _DCMTK, _storescp("--fork", "--max-pdu", "131072")),
-    Receiver("Orthanc", "ORTHANC", "files", _needs("Orthanc", "orthanc"), _orthanc),
-    Receiver("pynetdicom storescp", "ANY-SCP", "no", _needs_module("pynetdicom.apps.storescp"), _pynetdicom),
-    Receiver("floor, fsync", "FLOOR", "yes", lambda: None, _floor("fsync"), _FLOOR_READY),
-    Receiver("floor, none", "FLOOR", "no", lambda: None, _floor("none"), _FLOOR_READY),
+    NODE_FSYNC,
+    NODE_NONE,
+    STORESCP,
+    FORK,
+    FORK_RAW,
+    ORTHANC,
+    PYNETDICOM,
+    FLOOR_FSYNC,
+    FLOOR_NONE,
 )

@@ -86,8 +86,10 @@ def wait_until_published(node: LocalNode) -> list[dict[str, Any]]:
 
 
 def check_events(node: LocalNode, values: list[Oracle]) -> None:
-    """One event a study and version, listing exactly the instances that were sent."""
-    events = wait_until_published(node)
+    """One event a study and version, listing exactly the instances that were sent; selections beside it."""
+    published = wait_until_published(node)
+    assert len({event["id"] for event in published}) == len(published)
+    events = [event for event in published if event["data"]["resourceType"] == "ImagingStudy"]
     versions = Counter((event["subject"], event["studyversion"]) for event in events)
     assert set(versions.values()) == {1}
     sent: dict[str, set[str]] = defaultdict(set)

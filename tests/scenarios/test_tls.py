@@ -270,3 +270,10 @@ def test_a_client_that_wants_tls_where_there_is_none(nodes: Nodes, hospital: Aut
     with Wire(node.port) as peer, pytest.raises(ssl.SSLError):
         secured(peer, trusting(hospital))
     wire.echo(node.port)
+
+
+def test_without_tls_there_is_nothing_to_read_anew(nodes: Nodes) -> None:
+    """And nothing ends: SIGHUP is what a closing terminal sends."""
+    node = nodes.start_process(dicom__receivers="0")
+    assert hang_up(node, "tls_not_configured")["hint"]
+    assert node.get("/healthz") == {"status": "alive"}
