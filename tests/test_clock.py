@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from node import clock
 from node.errors import IndexUnavailable
 from node.model import StudyState
 from tests.clock_bench import MAX, Bench, fail, made, other
@@ -164,3 +165,29 @@ def test_the_thread_survives_what_fails(bench: Bench, monkeypatch: pytest.Monkey
 def test_stop_before_start(bench: Bench) -> None:
     bench.clock.stop()
     assert not bench.clock.running
+
+
+def test_arrivals_are_looked_at_together(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks, real = [], bench.arrivals.studies.due
+    monkeypatch.setattr(clock, "_ARRIVALS_SECONDS", 60.0)
+    monkeypatch.setattr(
+        bench.arrivals.studies, "due", lambda now, without: looks.append(now) or real(now, without=without)
+    )
+    bench.clock.start()
+    eventually(lambda: looks)
+    bench.arrivals.deliver(ct(1))
+    bench.time.at += 60
+    before = len(looks)
+    for _ in range(50):
+        bench.clock.arrived()
+    assert len(looks) == before
+    bench.clock.wake()  # who can't wait does not
+    eventually(lambda: bench.published == [(STUDY, "quiet")])
+
+
+def test_arrivals_are_looked_at_soon(bench: Bench) -> None:
+    bench.clock.start()
+    bench.arrivals.deliver(ct(1))
+    bench.time.at += 60
+    bench.clock.arrived()
+    eventually(lambda: bench.published == [(STUDY, "quiet")])

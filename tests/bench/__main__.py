@@ -6,87 +6,129 @@ import argparse
 import json
 import os
 import platform
-import statistics
 import sys
 import tempfile
 from collections import defaultdict
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
+from tests.bench import large, still, tables
 from tests.bench.fhir import Huge, Outcome, build_and_check, huge
+from tests.bench.figures import Bench, Section, rate
 from tests.bench.loads import LOADS, Load, record
 from tests.bench.measure import Result, run
-from tests.bench.receivers import BASELINE, RECEIVERS, Receiver
+from tests.bench.receivers import RECEIVERS, Receiver
+from tests.bench.verdicts import verdicts
 
-ASSOCIATIONS = (1, 4)
-Cell = tuple[str, int, str]  # load, associations, receiver
+ASSOCIATIONS: Final = (1, 4)
+SECTIONS: Final = (*still.SECTIONS, *large.SECTIONS)
+_ONLY: Final = (
+    "receivers whose name contains TEXT, and the lines that need no others; or lines: "
+    + ", ".join(section.name for section in SECTIONS)
+)
+
+
+@dataclass
+class _Tables:
+    """The tables of receivers: what is to be run, and what came of it."""
+
+    plan: list[tuple[Load, int, Receiver]]
+    results: dict[tables.Cell, list[Result]] = field(default_factory=lambda: defaultdict(list))
 
 
 def main(argv: list[str]) -> int:
     """Runs what ``argv`` asks for and prints it; 1 when a receiver failed or refused an object."""
     options = _options(argv)
     console = Console(width=None if sys.stdout.isatty() else 132)
-    receivers = _present(options.only, console)
-    plan = [
-        (load, count, receiver)
-        for load in LOADS
-        for count in ASSOCIATIONS
-        for receiver in receivers
-        if not (options.quick and load.frames > 1 and count > 1)
-    ]
-    results: dict[Cell, list[Result]] = defaultdict(list)
+    receivers = _present(console)
+    sections = [section for section in SECTIONS if _chosen(section, receivers, options.only)]
+    receivers = [one for one in receivers if not options.only or _named(one.name, options.only)]
+    found = _Tables(_plan(receivers, options.quick))
     failures: list[str] = []
     with tempfile.TemporaryDirectory(prefix="node-bench-") as folder, _bar(console) as bar:
         data_sets = {load.name: record(load, Path(folder)) for load in LOADS}
-        task = bar.add_task("", total=len(plan) * options.repeats)
-        for _ in range(options.repeats):  # interleaved: what disturbs the machine disturbs all
-            for load, count, receiver in plan:
+        bench = Bench(Path(folder), data_sets, options.quick)
+        once = sum(section.once for section in sections)
+        total = (len(found.plan) + len(sections) - once) * options.repeats + once
+        task = bar.add_task("", total=total)
+        for repeat in range(options.repeats):  # interleaved: what disturbs the machine disturbs all
+            for load, count, receiver in found.plan:
                 bar.update(task, description=f"{load.name}, {count} associations: {receiver.name}")
-                each = load.objects(options.quick, count)
+                _receive(bench, load, count, receiver, found.results, failures)
+                bar.advance(task)
+            for section in sections:
+                if repeat and section.once:
+                    continue
+                bar.update(task, description=section.name)
                 try:
-                    result = run(receiver, load, data_sets[load.name], count, each)
-                    results[load.name, count, receiver.name].append(result)
-                except RuntimeError as error:
-                    failures.append(f"{receiver.name}, {load.name}, {count} associations: {error}")
+                    section.work(bench)
+                except (RuntimeError, OSError) as error:
+                    failures.append(f"{section.name}: {error}")
                 bar.advance(task)
         sizes = {name: path.stat().st_size for name, path in data_sets.items()}
     for load in LOADS:
         for count in ASSOCIATIONS:
-            _print(console, load, count, sizes[load.name], receivers, results)
-    for failure in dict.fromkeys(failures):
-        console.print(f"failed: {failure}", markup=False, highlight=False)
-    fhir: list[Outcome | Huge] = [*build_and_check(), huge()]
+            tables.loads(console, load, count, sizes[load.name], receivers, found.results)
+    fhir: list[Outcome | Huge] = [] if options.only else [*build_and_check(), huge()]
     for outcome in fhir:
         console.print(outcome.line(), highlight=False)
+    said = verdicts(bench.figures)
+    tables.closing(console, [one for one in said if one.reached or not options.only])
+    for failure in dict.fromkeys(failures):
+        console.print(f"failed: {failure}", markup=False, highlight=False)
     if options.json:
-        Path(options.json).write_text(
-            json.dumps(_document(options, results, failures, [asdict(outcome) for outcome in fhir]))
-        )
-    refused = any(result.refused for runs in results.values() for result in runs)
+        document = _document(options, found.results, bench, failures, [asdict(outcome) for outcome in fhir])
+        Path(options.json).write_text(json.dumps(document))
+    refused = any(result.refused for runs in found.results.values() for result in runs)
     return 1 if failures or refused else 0
+
+
+def _plan(receivers: list[Receiver], quick: bool) -> list[tuple[Load, int, Receiver]]:
+    return [
+        (load, count, receiver)
+        for load in LOADS
+        for count in ASSOCIATIONS
+        for receiver in receivers
+        if not (quick and load.frames > 1 and count > 1)
+    ]
+
+
+def _receive(
+    bench: Bench,
+    load: Load,
+    count: int,
+    receiver: Receiver,
+    results: dict[tables.Cell, list[Result]],
+    failures: list[str],
+) -> None:
+    each = load.objects(bench.quick, count, receiver.share)
+    try:
+        result = run(receiver, load, bench.data_sets[load.name], count, each)
+    except RuntimeError as error:
+        failures.append(f"{receiver.name}, {load.name}, {count} associations: {error}")
+        return
+    results[load.name, count, receiver.name].append(result)
+    bench.figures.add(rate(load.name, count, receiver), result.objects_per_second)
 
 
 def _options(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one short repeat, less than two minutes")
+    parser.add_argument("--quick", action="store_true", help="one short repeat, less than three minutes")
     parser.add_argument("--repeats", type=int, help="interleaved repeats; medians are shown (5, quick: 1)")
     parser.add_argument("--json", metavar="FILE", help="write every run's numbers too")
-    parser.add_argument("--only", action="append", metavar="TEXT", help="receivers whose name contains TEXT")
+    parser.add_argument("--only", action="append", metavar="TEXT", help=_ONLY)
     options = parser.parse_args(argv)
     options.repeats = options.repeats or (1 if options.quick else 5)
     return options
 
 
-def _present(only: list[str] | None, console: Console) -> list[Receiver]:
+def _present(console: Console) -> list[Receiver]:
     present = []
     for receiver in RECEIVERS:
-        if only and not any(text in receiver.name for text in only):
-            continue
         missing = receiver.missing()
         if missing:
             console.print(f"left out: {receiver.name}: {missing}", highlight=False)
@@ -95,58 +137,30 @@ def _present(only: list[str] | None, console: Console) -> list[Receiver]:
     return present
 
 
+def _named(name: str, only: list[str]) -> bool:
+    return any(text in name for text in only)
+
+
+def _chosen(section: Section, present: list[Receiver], only: list[str] | None) -> bool:
+    """Its receivers are there; and it, or every one of them, is asked for."""
+    if not all(receiver in present for receiver in section.needs):
+        return False
+    return (
+        not only
+        or _named(section.name, only)
+        or all(_named(receiver.name, only) for receiver in section.needs)
+    )
+
+
 def _bar(console: Console) -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, console=console, transient=True)
 
 
-def _median(runs: list[Result], field: str) -> float:
-    return float(statistics.median(getattr(result, field) for result in runs))
-
-
-def _print(
-    console: Console,
-    load: Load,
-    associations: int,
-    size: int,
-    receivers: list[Receiver],
-    results: dict[Cell, list[Result]],
-) -> None:
-    rows = [(receiver, results.get((load.name, associations, receiver.name), [])) for receiver in receivers]
-    if not any(runs for _, runs in rows):
-        return
-    plural = "" if associations == 1 else "s"
-    table = Table(title=f"{load.name} ({size / 1e3:.0f} kB), {associations} association{plural}")
-    columns = ("objects/s", "MB/s", "p95 ms", "CPU ms/object", "peak MB", "PDU", "refused", "x storescp")
-    table.add_column("receiver")
-    table.add_column("synced")
-    for column in columns:
-        table.add_column(column, justify="right")
-    baseline = results.get((load.name, associations, BASELINE), [])
-    for receiver, runs in rows:
-        if not runs:
-            table.add_row(receiver.name, receiver.durable, "failed")
-            continue
-        rate = _median(runs, "objects_per_second")
-        ratio = f"{rate / _median(baseline, 'objects_per_second'):.2f}" if baseline else "-"
-        table.add_row(
-            receiver.name,
-            receiver.durable,
-            f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}",
-            f"{_median(runs, 'mb_per_second'):,.0f}",
-            f"{_median(runs, 'p95_ms'):.2f}",
-            f"{_median(runs, 'cpu_ms'):.2f}",
-            f"{_median(runs, 'peak_mb'):,.0f}",
-            f"{runs[0].pdu}",
-            f"{sum(result.refused for result in runs)}",
-            ratio,
-        )
-    console.print(table)
-
-
 def _document(
     options: argparse.Namespace,
-    results: dict[Cell, list[Result]],
+    results: dict[tables.Cell, list[Result]],
+    bench: Bench,
     failures: list[str],
     fhir: list[dict[str, Any]],
 ) -> dict[str, Any]:
@@ -157,7 +171,15 @@ def _document(
     ]
     machine = {"cpus": os.cpu_count(), "kernel": platform.release(), "python": platform.python_version()}
     kind = {"quick": options.quick, "repeats": options.repeats}
-    return {**kind, "machine": machine, "runs": runs, "failures": failures, "fhir": fhir}
+    return {
+        **kind,
+        "machine": machine,
+        "runs": runs,
+        "figures": bench.figures.values,
+        "verdicts": [asdict(one) for one in verdicts(bench.figures)],
+        "failures": failures,
+        "fhir": fhir,
+    }
 
 
 if __name__ == "__main__":

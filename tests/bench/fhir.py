@@ -69,11 +69,11 @@ def build_and_check() -> list[Outcome]:
     """Every row of ``_WANTED``; one warming run each is not counted."""
     found = []
     for instances, profiles, *wanted in _WANTED:
-        study = _study(instances)
+        made_of = study(instances)
         for profile in profiles:
             target = PROFILES[profile]
-            (made,) = target.build(study, _OPTIONS)
-            built = _median(partial(_write, target, study))
+            (made,) = target.build(made_of, _OPTIONS)
+            built = _median(partial(_write, target, made_of))
             checked = _median(partial(target.check, made.resource))
             found.append(Outcome(profile, instances, built, checked, (wanted[0], wanted[1])))
     return found
@@ -83,7 +83,8 @@ def _write(target: Profile, study: Study) -> bytes:
     return orjson.dumps(target.build(study, _OPTIONS)[0].resource)
 
 
-def _study(instances: int) -> Study:
+def study(instances: int) -> Study:
+    """A CT study of so many instances."""
     return assemble.study(_STUDY, *_rows(instances))
 
 
@@ -111,7 +112,7 @@ def _peak_mb() -> float:
 
 def _huge_here() -> None:
     target = PROFILES["r5"]
-    target.check(target.build(_study(10), _OPTIONS)[0].resource)  # what is loaded once is not this study's
+    target.check(target.build(study(10), _OPTIONS)[0].resource)  # what is loaded once is not this study's
     headers, rows = _rows(_HUGE)
     before = _peak_mb()
     begin = time.perf_counter()
@@ -126,22 +127,27 @@ def _rows(instances: int) -> tuple[list[HeaderSet], list[InstanceRow]]:
     rows: list[InstanceRow] = []
     for number in range(1, -(-instances // _PER_SERIES) + 1):
         series = f"{_STUDY}.{number}"
-        headers.append(HeaderSet(number, series, _shared(number)))
+        headers.append(HeaderSet(number, series, shared(number)))
         for place in range(1, min(_PER_SERIES, instances - len(rows)) + 1):
-            own: dict[str, list[str | int]] = {
-                "ImageType": ["ORIGINAL", "PRIMARY", "AXIAL"],
-                "InstanceNumber": [str(place)],
-                "ContentDate": ["20240501"],
-                "ContentTime": ["101500"],
-                "ImagePositionPatient": ["0", "0", str(place)],
-                "Rows": [512],
-                "Columns": [512],
-            }
-            rows.append(InstanceRow(series, f"{series}.{place}", _CT, _EXPLICIT, number, own, "CT1"))
+            rows.append(InstanceRow(series, f"{series}.{place}", _CT, _EXPLICIT, number, own(place), "CT1"))
     return headers, rows
 
 
-def _shared(number: int) -> dict[str, list[str]]:
+def own(place: int) -> dict[str, list[str | int]]:
+    """What one instance's row holds."""
+    return {
+        "ImageType": ["ORIGINAL", "PRIMARY", "AXIAL"],
+        "InstanceNumber": [str(place)],
+        "ContentDate": ["20240501"],
+        "ContentTime": ["101500"],
+        "ImagePositionPatient": ["0", "0", str(place)],
+        "Rows": [512],
+        "Columns": [512],
+    }
+
+
+def shared(number: int) -> dict[str, list[str]]:
+    """What the header of series ``number`` holds."""
     return {
         "PatientID": ["BENCH"],
         "PatientName": ["Bench^Load"],

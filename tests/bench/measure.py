@@ -21,7 +21,6 @@ from tests.bench.replay import probe
 from tests.bench.watch import Watch, proportional
 
 _RUN_SECONDS: Final = 300.0
-_INDEX: Final = "index.db"  # the node's, with its companions
 _serial = time.time_ns() // 1000 * 10**9
 
 
@@ -40,26 +39,25 @@ class Result:
     pdu: int
 
 
-def run(
-    receiver: Receiver, load: Load, data_set: Path, associations: int, each: int, home: Path | None = None
-) -> Result:
+def run(receiver: Receiver, load: Load, data_set: Path, associations: int, each: int) -> Result:
     """Starts ``receiver`` with an empty folder, sends ``each`` objects on every association, stops it.
 
-    The folder is made beside ``data_set``, and its files are left there, empty. With ``home`` that folder is
-    gone on with, and the node's index in it is left as it has become. RuntimeError when the receiver does not
+    The folder is made beside ``data_set``, and its files are left there, empty. RuntimeError when it does not
     start, a sender fails, or less is on disk than was answered with success.
     """
-    with lodged(data_set.parent, home) as folder:
-        before = _bytes_below(folder)
-        with started(receiver, folder) as running, Watch(running.process.pid) as watch:
-            longest = probe(running.host, running.port, association_request(load, receiver.ae_title))
-            cpu = watch.settled_cpu()
-            answers = _send(_target(receiver, running, load, data_set, each), longest, associations)
-            cpu = watch.settled_cpu() - cpu
-            result = _result(answers, data_set.stat().st_size, cpu, watch.peak, longest)
-            stored = associations * each - result.refused
-            _check_stored(folder / "data", before + stored * data_set.stat().st_size)
-            return result
+    with (
+        lodged(data_set.parent) as folder,
+        started(receiver, folder) as running,
+        Watch(running.process.pid) as watch,
+    ):
+        longest = probe(running.host, running.port, association_request(load, receiver.ae_title))
+        cpu = watch.settled_cpu()
+        answers = _send(_target(receiver, running, load, data_set, each), longest, associations)
+        cpu = watch.settled_cpu() - cpu
+        result = _result(answers, data_set.stat().st_size, cpu, watch.peak, longest)
+        stored = associations * each - result.refused
+        _check_stored(folder / "data", stored * data_set.stat().st_size)
+        return result
 
 
 def growth(receiver: Receiver, load: Load, data_set: Path, each: int) -> float:
@@ -82,21 +80,21 @@ def growth(receiver: Receiver, load: Load, data_set: Path, each: int) -> float:
 
 
 @contextlib.contextmanager
-def lodged(parent: Path, home: Path | None = None) -> Iterator[Path]:
-    """A folder for one life of a receiver, new below ``parent`` or ``home``; its files are emptied after."""
-    folder = home or Path(tempfile.mkdtemp(prefix="receiver-", dir=parent))
+def lodged(parent: Path) -> Iterator[Path]:
+    """A new folder below ``parent`` for one life of a receiver; its files are left there, empty."""
+    folder = Path(tempfile.mkdtemp(prefix="receiver-", dir=parent))
     try:
         yield folder
     finally:
-        _empty(folder, keep_index=home is not None)
+        _empty(folder)
         os.sync()  # else the next receiver pays for writing back what this one left
 
 
-def _empty(folder: Path, keep_index: bool) -> None:
+def _empty(folder: Path) -> None:
     """Give the space back, but delete nothing: ext4 searches for an inode that was not deleted of late, for
     minutes after, and the next receiver would pay for it with each file that it makes."""
     for path in folder.rglob("*"):
-        if path.is_file() and not (keep_index and path.name.startswith(_INDEX)):
+        if path.is_file():
             os.truncate(path, 0)
 
 
@@ -166,10 +164,6 @@ def _result(answers: list[dict[str, Any]], size: int, cpu: float, peak: int, lon
 
 def _check_stored(folder: Path, expected: int) -> None:
     """An answer of success is a claim: the bytes have to be there, or the numbers mean nothing."""
-    found = _bytes_below(folder)
+    found = sum(Path(base, name).stat().st_size for base, _, names in os.walk(folder) for name in names)
     if found < expected:
         raise RuntimeError(f"{expected} bytes answered with success, {found} bytes on disk")
-
-
-def _bytes_below(folder: Path) -> int:
-    return sum(Path(base, name).stat().st_size for base, _, names in os.walk(folder) for name in names)

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -30,7 +30,7 @@ Command = tuple[list[str], dict[str, str]]  # arguments, additional environment
 class Receiver:
     """One row of the bench. ``missing`` says what is not installed (None: it can run); ``command`` gets the
     empty folder and a free port; a receiver with ``ready`` prints its port, matched by that pattern. A slow
-    one gets one ``share``-th of each load: its rate is measured as well, and the bench ends before lunch."""
+    one gets one ``share``-th of each load, which tells its rate as well."""
 
     name: str
     ae_title: str
@@ -54,7 +54,7 @@ class Running:
 def started(receiver: Receiver, folder: Path) -> Iterator[Running]:
     """Starts ``receiver`` with ``folder``/data to store in; RuntimeError when it does not come to listen."""
     data = folder / "data"
-    data.mkdir(parents=True, exist_ok=True)
+    data.mkdir(parents=True)
     port = 0 if receiver.ready else _free_port()
     arguments, environment = receiver.command(data, port)
     with (folder / "log").open("w+") as log:
@@ -159,6 +159,16 @@ def _node(durability: str) -> Callable[[Path, int], Command]:
         return [sys.executable, "-m", "node", "serve"], environment
 
     return command
+
+
+def with_index(node: Receiver, index: Path) -> Receiver:
+    """``node``, but its index lies at ``index`` and outlives the folder of its objects."""
+
+    def command(data: Path, port: int) -> Command:
+        arguments, environment = node.command(data, port)
+        return arguments, environment | {"NODE_INDEX__URL": f"sqlite:///{index}"}
+
+    return replace(node, command=command)
 
 
 def _storescp(*options: str) -> Callable[[Path, int], Command]:

@@ -294,3 +294,23 @@ def test_free_bytes(objects: FileObjects, folder: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(os, "statvfs", failing(errno.EIO))
     with pytest.raises(StorageError, match="free space"):
         objects.free_bytes()
+
+
+def test_the_preamble_goes_out_with_the_first_fragments(
+    objects: FileObjects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls, real = [], os.writev
+    monkeypatch.setattr(os, "writev", lambda fd, parts: calls.append(b"".join(parts)) or real(fd, parts))
+    incoming = objects.begin(PREAMBLE)
+    for fragment in (b"first", b"second"):
+        incoming.write([fragment])
+    incoming.commit()
+    assert calls == [PREAMBLE + b"first", b"second"]
+    assert incoming.size == len(b"firstsecond")
+
+
+def test_an_object_without_a_data_set_has_its_preamble(objects: FileObjects) -> None:
+    incoming = objects.begin(PREAMBLE)
+    assert incoming.read(0, 10) == b""
+    incoming.commit()
+    assert objects.waiting_path(incoming.name).read_bytes() == PREAMBLE

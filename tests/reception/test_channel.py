@@ -8,11 +8,14 @@ import struct
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from node.errors import DeadlineExceeded, IndexUnavailable
+from node.model import ObjectKey, RawHeader, Received
 from node.reception import channel
 from node.reception.channel import Channel, ChannelClosed, ChannelGarbled, Kind
 from tests.harness import eventually
@@ -26,8 +29,8 @@ class Pair:
     def __init__(self, stack: ExitStack, here: Handlers, there: Handlers) -> None:
         ends = socket.socketpair()
         self.here, self.there = Channel(ends[0], here), Channel(ends[1], there)
-        for end in (self.here, self.there):
-            thread = threading.Thread(target=end.run)
+        self.readers = [threading.Thread(target=end.run) for end in (self.here, self.there)]
+        for end, thread in zip((self.here, self.there), self.readers, strict=True):
             thread.start()
             stack.callback(thread.join, 10)
             stack.callback(end.close)
@@ -232,3 +235,46 @@ def test_an_end_that_does_not_read_counts_as_gone(stack: ExitStack) -> None:
         raw.channel.tell("note", bytes(8_000_000))
     assert isinstance(waiting.exception(10), ChannelClosed)
     assert raw.end() is None
+
+
+def switches(thread: threading.Thread) -> int:
+    """How often the thread has gone to sleep."""
+    status = Path(f"/proc/self/task/{thread.native_id}/status").read_text()
+    return int(status.split("\nvoluntary_ctxt_switches:")[1].split()[0])
+
+
+def test_who_tells_is_not_woken_when_it_is_read(stack: ExitStack) -> None:
+    """A thread that waits in recv would be, by the kernel, for each message."""
+    read = threading.Semaphore(0)
+    pair = Pair(stack, {}, {"note": lambda _number: read.release()})
+    pair.here.tell("note", 0)
+    assert read.acquire(timeout=10)
+    before = switches(pair.readers[0])
+    for number in range(200):
+        pair.here.tell("note", number)
+        assert read.acquire(timeout=10)
+    assert switches(pair.readers[0]) - before < 20
+
+
+def test_messages_that_keep_coming_gather(stack: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    notes: list[int] = []
+    pauses: list[float] = []
+    now = [100.0]
+    monkeypatch.setattr(channel, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=pauses.append))
+    raw = Raw(stack, {"note": notes.append}, together=1)
+    raw.start()
+    for number, later, expected in ((1, 0, []), (2, 0.5, [1]), (3, 5.0, [1])):
+        now[0] += later
+        data = pickle.dumps((Kind.TELL, 0, "note", (number,)))
+        raw.socket.sendall(struct.pack("<I", len(data)) + data)
+        eventually(lambda number=number: notes[-1:] == [number])
+        assert pauses == expected
+
+
+def test_a_record_comes_as_it_went(stack: ExitStack) -> None:
+    key, header = ObjectKey("1.2", "1.2.3", "1.2.3.4"), RawHeader({0x00080018: b"1.2.3.4\0"}, True, False)
+    sent = Received("a-1", key, "1.2.5", "1.2.840.10008.1.2", 10, header, "CT1", "NODE", 1.5, 7)
+    arrived: list[Received] = []
+    Pair(stack, {}, {"put": arrived.append}).here.tell("put", sent)
+    eventually(lambda: arrived == [sent])
+    assert type(arrived[0]) is Received

@@ -54,15 +54,16 @@ def associated(
     ae = AE(ae_title=calling_ae)
     ae.add_requested_context(sop_class, [SYNTAX])
     association = ae.associate("127.0.0.1", node.port, ae_title=called_ae or node.ae_title)
-    assert association.is_established
-    connection = association.dul.socket.socket
+    connection = association.dul.socket.socket if association.dul.socket else None
     try:
+        assert association.is_established
         yield association
     finally:
         if association.is_established:
             association.release()
         association.dul.join(10)
-        connection.close()  # pynetdicom leaves it open when the peer was killed
+        if connection is not None:
+            connection.close()  # pynetdicom leaves it open when the peer was killed
 
 
 def store(association: Association, *datasets: Dataset) -> list[int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import logging
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -28,6 +29,13 @@ pytestmark = pytest.mark.slow
 
 GROWTH_MB = 100.0  # the process that reads documents is one more, and holds its bounds
 FOLDERS = ("malformed", "fuzz_cat01_09", "uid_collisions", "private_tags")
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """The shared tool silences logging when it meets a file without UIDs, for the whole process."""
+    yield
+    logging.disable(logging.NOTSET)
 
 
 @pytest.fixture(scope="module")

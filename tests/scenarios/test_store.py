@@ -15,6 +15,7 @@ from pydicom.uid import AllTransferSyntaxes
 
 from node import header
 from node.objects import filemeta
+from node.reception import listening
 from tests.harness import Address, LocalNode, Nodes, eventually
 from tests.scenarios import wire
 from tests.scenarios.wire import (
@@ -303,6 +304,7 @@ def test_disk_nearly_full_refuses_objects_but_not_echoes(
     nodes: Nodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Below a fifth of min_free_bytes; with room again stores go on, on the same association."""
+    monkeypatch.setattr(listening, "_SPACE_SECONDS", 0.0)
     node = nodes.start(objects__min_free_bytes="1000000")
     uid = f"{UID}.12"
     with Wire.established(node.port) as peer, monkeypatch.context() as patch:

@@ -126,9 +126,13 @@ class Wire:
     @classmethod
     def established(cls, port: int, contexts: Contexts = CONTEXTS, max_pdu: int = 16384) -> Wire:
         wire = cls(port)
-        wire.send(associate(contexts, max_pdu=max_pdu))
-        kind, body = wire.read_pdu()
-        assert kind == 2, (kind, body)
+        try:
+            wire.send(associate(contexts, max_pdu=max_pdu))
+            kind, body = wire.read_pdu()
+            assert kind == 2, (kind, body)
+        except BaseException:  # else nobody closes it: the peer may be killed at any moment
+            wire.socket.close()
+            raise
         return wire
 
     def __enter__(self) -> Wire:

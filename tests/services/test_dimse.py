@@ -176,3 +176,29 @@ def test_p_data(max_pdu: int, size: int) -> None:
         assert value.presentation_data_value[0] == (2 if at == len(data) else 0)
         parts += value.presentation_data_value[1:]
     assert parts == message
+
+
+def outcome(data: bytes) -> Command | str:
+    try:
+        return dimse.decode(data)
+    except ProtocolError as error:
+        return str(error)
+
+
+@given(st.data())
+def test_the_short_way_reads_what_the_long_way_reads(data: st.DataObject) -> None:
+    """... whatever became of a usual C-STORE-RQ on its way."""
+    sent = bytearray(dimse.store_request(7, CT, data.draw(st.sampled_from(("", INSTANCE, "1.2")))))
+    for _ in range(data.draw(st.integers(0, 3))):
+        start = data.draw(st.integers(0, len(sent)))
+        stop = data.draw(st.integers(start, min(start + 4, len(sent))))
+        sent[start:stop] = data.draw(st.binary(max_size=4))
+    found = outcome(bytes(sent))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dimse, "_usual_store", lambda _data: None)
+        assert outcome(bytes(sent)) == found
+
+
+def test_the_short_way_is_taken() -> None:
+    assert dimse._usual_store(pynetdicom_store_request()) is not None
+    assert dimse._usual_store(dimse.store_request(7, CT, INSTANCE)) is not None
