@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from node import extract
 from node.completion import CompletionRules
 from node.holding import PATIENT_CONFLICT
-from node.index import rows, schema
+from node.index import rows
 from node.index.rows import StudyChange
 from node.model import ObjectKey, Received, Rejection
 from node.peers import Peers
@@ -150,7 +150,7 @@ class Intake:
             self._advance(connection, change, now, wall)
         rows.save_changes(connection, changes.values())
         if new_instances:
-            connection.execute(sa.insert(schema.instance), new_instances)
+            connection.execute(rows.INSERT_INSTANCE, new_instances)
         if replaced:
             connection.execute(rows.REPLACE_INSTANCE, replaced)
         again = {item.received.key.study for item in batch if item.fate is Fate.RESTORED}

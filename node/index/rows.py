@@ -33,6 +33,15 @@ _GOES_WITH: Final = {
     "IssuerOfAccessionNumberSequence": "AccessionNumber",
 }
 
+# Statements of every batch are made once: to build one takes longer than to run it.
+_UIDS: Final[sa.BindParameter[str]] = bindparam("uids", expanding=True)
+_KEYS: Final = sa.select(schema.instance.c.study, schema.instance.c.series, schema.instance.c.uid)
+_WHERE_INDEXED: Final = _KEYS.where(schema.instance.c.uid.in_(_UIDS))
+_STUDIES: Final = sa.select(_STUDY).where(_STUDY.c.uid.in_(_UIDS))
+_SERIES_OF: Final = sa.select(_SERIES.c.study, _SERIES.c.uid).where(_SERIES.c.study.in_(_UIDS))
+INSERT_INSTANCE: Final = sa.insert(schema.instance)
+_INSERT_STUDY: Final = sa.insert(_STUDY)
+_INSERT_SERIES: Final = sa.insert(_SERIES)
 REPLACE_INSTANCE: Final = (
     sa.update(schema.instance)
     .where(
@@ -256,18 +265,15 @@ def state_of(values: Mapping[str, Any]) -> StudyState:
 
 def instances_by_uid(connection: sa.Connection, uids: Collection[str]) -> dict[str, list[ObjectKey]]:
     """Where SOP Instance UIDs are indexed already."""
-    table = schema.instance
     found: dict[str, list[ObjectKey]] = {}
-    query = sa.select(table.c.study, table.c.series, table.c.uid).where(table.c.uid.in_(list(uids)))
-    for row in connection.execute(query):
+    for row in connection.execute(_WHERE_INDEXED, {"uids": list(uids)}):
         found.setdefault(row.uid, []).append(ObjectKey(row.study, row.series, row.uid))
     return found
 
 
 def published_version(connection: sa.Connection, uid: str) -> int:
     """The last version of a study that the outbox has an event of, 0 without any."""
-    table = schema.outbox
-    query = sa.select(sa.func.max(table.c.version)).where(table.c.study == uid)
+    query = sa.select(sa.func.max(schema.outbox.c.version)).where(schema.outbox.c.study == uid)
     return int(connection.scalar(query) or 0)
 
 
@@ -286,11 +292,9 @@ def load_changes(connection: sa.Connection, uids: Collection[str]) -> dict[str, 
         return {}
     found = {
         row["uid"]: StudyChange(dict(row), is_new=False)
-        for row in connection.execute(sa.select(_STUDY).where(_STUDY.c.uid.in_(list(uids)))).mappings()
+        for row in connection.execute(_STUDIES, {"uids": list(uids)}).mappings()
     }
-    for row in connection.execute(
-        sa.select(_SERIES.c.study, _SERIES.c.uid).where(_SERIES.c.study.in_(list(found)))
-    ):
+    for row in connection.execute(_SERIES_OF, {"uids": list(found)}):
         found[row.study].known_series.add(row.uid)
     return found
 
@@ -308,9 +312,9 @@ def save_changes(connection: sa.Connection, changes: Iterable[StudyChange]) -> N
             {"b_study": change.uid, "b_uid": uid, "b_count": count} for uid, count in change.counts.items()
         ]
     for statement, values in (
-        (sa.insert(_STUDY), new_studies),
+        (_INSERT_STUDY, new_studies),
         (_UPDATE_STUDY, old_studies),
-        (sa.insert(_SERIES), new_series),
+        (_INSERT_SERIES, new_series),
         (_COUNT_SERIES, counts),
     ):
         if values:

@@ -143,6 +143,12 @@ Index(
     sqlite_where=text("sent_at IS NULL AND parked_reason IS NULL"),
     postgresql_where=text("sent_at IS NULL AND parked_reason IS NULL"),
 )
+Index(
+    "outbox_parked",  # counted at each scrape; few, in a table that only grows
+    outbox.c.seq,
+    sqlite_where=text("parked_reason IS NOT NULL"),
+    postgresql_where=text("parked_reason IS NOT NULL"),
+)
 Index("outbox_study", outbox.c.study, outbox.c.version)
 
 # The full resource behind an event that was sent shortened (``dataref``); ``event_id`` is outbox.id.

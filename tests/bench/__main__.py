@@ -55,6 +55,9 @@ def main(argv: list[str]) -> int:
         once = sum(section.once for section in sections)
         total = (len(found.plan) + len(sections) - once) * options.repeats + once
         task = bar.add_task("", total=total)
+        for section in sections:
+            bar.update(task, description=f"{section.name}: prepared")
+            section.prepare(bench)
         for repeat in range(options.repeats):  # interleaved: what disturbs the machine disturbs all
             for load, count, receiver in found.plan:
                 bar.update(task, description=f"{load.name}, {count} associations: {receiver.name}")

@@ -42,12 +42,14 @@ class Bench:
 
 
 class Section(NamedTuple):
-    """Lines that are not a table of receivers. ``work`` measures one repeat; ``once``: the first is enough."""
+    """Lines that are not a table of receivers. ``work`` measures one repeat; ``once``: the first is enough.
+    ``prepare`` comes before everything that is measured: the disk has digested it by then."""
 
     name: str
     needs: tuple[Receiver, ...]
     once: bool
     work: Callable[[Bench], None]
+    prepare: Callable[[Bench], None] = lambda bench: None
 
 
 def rate(load: str, associations: int, receiver: Receiver) -> str:

@@ -56,7 +56,7 @@ def run(receiver: Receiver, load: Load, data_set: Path, associations: int, each:
         cpu = watch.settled_cpu() - cpu
         result = _result(answers, data_set.stat().st_size, cpu, watch.peak, longest)
         stored = associations * each - result.refused
-        _check_stored(folder / "data", stored * data_set.stat().st_size)
+        check_stored(folder / "data", stored * data_set.stat().st_size)
         return result
 
 
@@ -162,7 +162,7 @@ def _result(answers: list[dict[str, Any]], size: int, cpu: float, peak: int, lon
     )
 
 
-def _check_stored(folder: Path, expected: int) -> None:
+def check_stored(folder: Path, expected: int) -> None:
     """An answer of success is a claim: the bytes have to be there, or the numbers mean nothing."""
     found = sum(Path(base, name).stat().st_size for base, _, names in os.walk(folder) for name in names)
     if found < expected:

@@ -8,7 +8,7 @@ from typing import Final
 from tests.bench import associations
 from tests.bench.figures import Bench, Section
 from tests.bench.loads import LOADS, Load, association_request
-from tests.bench.measure import growth, lodged, serials
+from tests.bench.measure import check_stored, growth, lodged, serials
 from tests.bench.receivers import FORK, NODE_FSYNC, NODE_NONE, Receiver, Running, started
 from tests.bench.replay import connect, negotiate, probe, release
 from tests.bench.watch import Watch, biggest, proportional
@@ -77,6 +77,7 @@ def short(bench: Bench) -> None:
             store = (str(data_set), _SMALL.sop_class, str(serials()), str(longest))
             count = 100 if bench.quick else 500
             reached = associations.run(running.host, running.port, request, "store", count, *store)
+            check_stored(folder / "data", count * data_set.stat().st_size)
             bench.figures.add(short_rate(receiver), reached)
 
 
