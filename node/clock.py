@@ -27,6 +27,9 @@ _REMEMBERED: Final = 10_000
 
 LANE_THREADS: Final = 2
 MAX_IN_LANE: Final = 256  # studies; each query for what is due names them
+# Objects that come move deadlines on, mostly to later, with every batch of the index: those are looked at
+# together. Two queries at each of fifty batches a second took a tenth of the node's time.
+_ARRIVALS_SECONDS: Final = 0.1
 # A study that finds the lane full keeps its place in line here, and is not due again for this long: neither
 # the index nor the clock looks at a long line over and over. A restart brings it forward to its quiet period.
 _IN_LINE_SECONDS: Final = 3600.0
@@ -130,6 +133,7 @@ class CompletionClock:
         self._slow = slow
         self._condition = threading.Condition()
         self._changed = True
+        self._arrived = False
         self._stopping = False
         self._troubles: dict[str, _Trouble] = {}  # guarded by _condition
         self._failures = 0  # of the index, in a row
@@ -145,6 +149,13 @@ class CompletionClock:
             self._changed = True
             self._condition.notify_all()
 
+    def arrived(self) -> None:
+        """Objects came, and moved deadlines; looked at within ``_ARRIVALS_SECONDS``."""
+        with self._condition:
+            if not self._arrived:
+                self._arrived = True
+                self._condition.notify_all()
+
     def stop(self) -> None:
         """End after the studies at hand, inline and in the lane."""
         with self._condition:
@@ -159,8 +170,10 @@ class CompletionClock:
         while not self._stopping:
             pause = self.tick()
             with self._condition:
-                self._condition.wait_for(lambda: self._changed or self._stopping, pause)
-                self._changed = False
+                self._condition.wait_for(lambda: self._changed or self._arrived or self._stopping, pause)
+                if self._arrived:
+                    self._condition.wait_for(lambda: self._changed or self._stopping, _ARRIVALS_SECONDS)
+                self._changed = self._arrived = False
 
     @property
     def running(self) -> bool:

@@ -55,6 +55,42 @@ class Received:
     received_at: float
     association: int
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Flat: pickle asks every frozen dataclass with slots for its state, field by field, in Python. One goes
+        # from a receiver process to the index for each object: 19 us so, 9 like this.
+        key, header = self.key, self.header
+        return _received, (
+            *(
+                self.name,
+                key.study,
+                key.series,
+                key.instance,
+                self.sop_class,
+                self.transfer_syntax,
+                self.size,
+            ),
+            *(header.elements, header.implicit, header.little),
+            *(self.calling_ae, self.called_ae, self.received_at, self.association),
+        )
+
+
+def _received(
+    name: str,
+    study: str,
+    series: str,
+    instance: str,
+    sop_class: str,
+    transfer_syntax: str,
+    size: int,
+    elements: Mapping[int, bytes],
+    implicit: bool,
+    little: bool,
+    *sender: Any,
+) -> Received:
+    """The ``Received`` that ``Received.__reduce__`` took apart."""
+    key, header = ObjectKey(study, series, instance), RawHeader(elements, implicit, little)
+    return Received(name, key, sop_class, transfer_syntax, size, header, *sender)
+
 
 @dataclass(frozen=True, slots=True)
 class Rejection:

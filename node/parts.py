@@ -125,7 +125,7 @@ class Parts:
     # what the parts ask of each other
 
     def _indexed(self) -> None:
-        self.clock.wake()
+        self.clock.arrived()
         self.retention.wake()
         if isinstance(self.listener, Pool):
             self.listener.behind_changed()

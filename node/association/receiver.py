@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from node.association import protocol
@@ -270,7 +270,7 @@ class Receiver:
                     return True
                 case DataReceived():
                     kept = [memoryview(bytes(fragment)) for fragment in event.fragments]
-                    self._backlog.append(replace(event, fragments=kept))
+                    self._backlog.append(DataReceived(kept, event.last))
                 case Aborted():
                     raise PeerGone("aborted by the peer while its query was answered")
                 case _:

@@ -60,7 +60,8 @@ class FileObjects:
         for folder in (root, incoming, quarantine):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._incoming_fd = os.open(incoming, os.O_RDONLY | os.O_DIRECTORY)
-        self._prefix = f"{incoming}/"  # joining paths by pathlib took a tenth of a small object's time
+        # Joining paths by pathlib took a tenth of a small object's time
+        self._prefix, self._root_prefix = f"{incoming}/", f"{root}/"
 
     def begin(self, preamble: bytes) -> IncomingFile:
         """Open a new object whose file starts with ``preamble``. Raises ``StorageError``."""
@@ -91,11 +92,11 @@ class FileObjects:
 
     def adopt(self, name: str, key: ObjectKey) -> None:
         """Move an incoming object under its key; harmless when it was moved before."""
-        target = self.path(key)
+        target = f"{self._root_prefix}{key.study}/{key.series}/{key.instance}{_DICOM}"
         try:
-            self._move(self.waiting_path(name), target)
+            self._move(f"{self._prefix}{name}{_DICOM}", target)
         except FileNotFoundError:
-            if not target.exists():
+            if not os.path.exists(target):
                 raise StorageError(f"object {name} is neither in incoming nor at {target}") from None
 
     def quarantine(self, name: str, reason: str) -> str:
@@ -112,12 +113,12 @@ class FileObjects:
             self._move(self.path(key), self._quarantine / moved)
         return moved
 
-    def _move(self, source: Path, target: Path) -> None:
+    def _move(self, source: Path | str, target: Path | str) -> None:
         try:
             try:
                 os.rename(source, target)
             except FileNotFoundError:
-                target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                Path(target).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
                 os.rename(source, target)
         except FileNotFoundError:
             raise
@@ -206,6 +207,7 @@ class IncomingFile:
         self._final = path + _DICOM
         self._durable = durable
         self._offset = len(preamble)
+        self._preamble = preamble  # goes out with the first of the data set: one call less an object
         self._size = 0
         self._started = 0  # bytes of the data set whose writeback was started
         self._committed = False
@@ -213,11 +215,6 @@ class IncomingFile:
             self._fd = os.open(self._part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise StorageError(f"create {self._part}: {error.strerror}") from error
-        try:
-            self._write([preamble], len(preamble))
-        except StorageError:
-            self.discard()
-            raise
 
     @property
     def size(self) -> int:
@@ -226,13 +223,22 @@ class IncomingFile:
 
     def write(self, fragments: Buffers) -> None:
         """Append fragments; many small ones go out in one call."""
-        for start in range(0, len(fragments), _IOV_MAX):
-            part = fragments[start : start + _IOV_MAX]
+        most = _IOV_MAX - 1  # and the preamble
+        for start in range(0, len(fragments), most):
+            part = fragments[start : start + most] if len(fragments) > most else fragments
             size = sum(map(len, part))
-            self._write(part, size)
+            if self._preamble:
+                self._write_preamble(part, size)
+            else:
+                self._write(part, size)
             self._size += size
         if self._durable and self._size - self._started >= _WRITEBACK_BYTES:
             self._start_writeback()
+
+    def _write_preamble(self, fragments: Buffers, size: int) -> None:
+        """... and what follows it, if that is known."""
+        preamble, self._preamble = self._preamble, b""
+        self._write([preamble, *fragments], len(preamble) + size)
 
     def _start_writeback(self) -> None:
         """Let the disk work while the rest arrives. Its errors are told by the sync at the end."""
@@ -260,6 +266,8 @@ class IncomingFile:
     def commit(self) -> None:
         """fdatasync the file, give it its name, fsync the folder: after this it survives a power loss."""
         try:
+            if self._preamble:  # an object without a data set
+                self._write_preamble((), 0)
             if self._durable:
                 os.fdatasync(self._fd)
             os.rename(self._part, self._final)
@@ -269,6 +277,9 @@ class IncomingFile:
             # A failed sync says that the kernel may have dropped the pages: only a new object can help.
             self.discard()
             raise StorageError(f"sync {self._final}: {error.strerror}") from error
+        except StorageError:
+            self.discard()
+            raise
         self._committed = True
         self._close()
 

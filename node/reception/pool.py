@@ -31,6 +31,9 @@ _START_SECONDS: Final = 30.0
 _ASK_SECONDS: Final = 2.0  # a receiver answers in less than a millisecond, unless the machine is beyond help
 _SILENT_SECONDS: Final = 60.0  # ... or the receiver is: then it is ended
 _SEND_SECONDS: Final = 10  # one that reads nothing at all for so long has gone, whatever it still does
+_TOGETHER_SECONDS: Final = (
+    0.002  # records of a busy receiver are read together; a query waits that long for them
+)
 _STOP_GRACE: Final = 10.0
 _END_SECONDS: Final = 1.0  # a receiver ends by itself when its channel is closed
 _RESTART_SECONDS: Final = (1.0, 30.0)  # the pause before another is started, and how long it may grow
@@ -261,7 +264,8 @@ class Pool:
                     own.close()
                     raise
             handlers = self._handlers(slot, begun)
-            receiver = _Receiver(slot, label, process, Channel(own, handlers, send_seconds=_SEND_SECONDS))
+            channel = Channel(own, handlers, send_seconds=_SEND_SECONDS, together=_TOGETHER_SECONDS)
+            receiver = _Receiver(slot, label, process, channel)
             self._receivers[slot] = receiver
             return receiver
 

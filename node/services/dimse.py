@@ -10,7 +10,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 from node.errors import ProtocolError
 
@@ -58,8 +58,7 @@ _ELEMENT = struct.Struct("<HHI")
 _US = struct.Struct("<H")
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(NamedTuple):
     """One request's command set; UIDs trimmed of their padding, as text."""
 
     field: int

@@ -269,6 +269,11 @@ def test_messages_that_keep_coming_gather(stack: ExitStack, monkeypatch: pytest.
         raw.socket.sendall(struct.pack("<I", len(data)) + data)
         eventually(lambda number=number: notes[-1:] == [number])
         assert pauses == expected
+    raw.socket.sendall(struct.pack("<I", len(data)))  # nothing gathers inside a message
+    eventually(lambda: pauses == [1, 1])
+    raw.socket.sendall(data)
+    eventually(lambda: notes == [1, 2, 3, 3])
+    assert pauses == [1, 1]
 
 
 def test_a_record_comes_as_it_went(stack: ExitStack) -> None:
