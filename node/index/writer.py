@@ -26,6 +26,8 @@ MAX_BATCH: Final = 256
 # Objects that may wait for the index. Beyond it C-STORE answers 0xA700: what is acknowledged but not indexed
 # is safe on disk, yet nobody should wait for it for hours.
 MAX_WAITING: Final = 4_096
+# ... and what their headers may hold together: a usual one has 2 kB, a hostile one megabytes.
+MAX_WAITING_BYTES: Final = 134_217_728
 INDEX_ERROR: Final = "index-error"
 _RETRY_SECONDS: Final = (0.1, 0.5, 1.0, 2.0, 5.0)
 
@@ -82,6 +84,7 @@ class IndexWriter:
         self._observer = observer
         self._changed = changed
         self._waiting: deque[Item] = deque()
+        self._waiting_bytes = 0
         self._jobs: deque[tuple[Callable[[], bool], Future[bool]]] = deque()
         self._condition = threading.Condition()
         self._put = 0  # items handed over so far
@@ -99,6 +102,7 @@ class IndexWriter:
         """Hand over a durable object; never blocks."""
         with self._condition:
             self._waiting.append(item)
+            self._waiting_bytes += _weight(item)
             self._put += 1
             # The writer waits for the first of a batch and for a full one: to wake it for each object of a
             # batch would cost the receivers more than their own work here.
@@ -123,7 +127,7 @@ class IndexWriter:
         """Why no further object should be taken now, or None."""
         if self._ended:
             return f"index: {self._failing}"[:64]
-        if len(self._waiting) >= MAX_WAITING:
+        if len(self._waiting) >= MAX_WAITING or self._waiting_bytes >= MAX_WAITING_BYTES:
             return f"{len(self._waiting)} objects wait for the index: {self._failing or 'it is behind'}"[:64]
         return None
 
@@ -193,7 +197,9 @@ class IndexWriter:
                 max(deadline - time.monotonic(), 0),
             )
             self._hurry = False
-            return [self._waiting.popleft() for _ in range(min(MAX_BATCH, len(self._waiting)))]
+            batch = [self._waiting.popleft() for _ in range(min(MAX_BATCH, len(self._waiting)))]
+            self._waiting_bytes -= sum(map(_weight, batch))
+            return batch
 
     def _do_jobs(self) -> None:
         """What has been asked for by now; what is asked for meanwhile waits for the next batch."""
@@ -304,6 +310,11 @@ class IndexWriter:
             case Fate.REPLACED:
                 self._files.quarantine_stored(received.key, DUPLICATE, received.name)
                 self._files.adopt(received.name, received.key)
+
+
+def _weight(item: Item) -> int:
+    """Bytes of the header that an object waits with."""
+    return sum(map(len, item.header.elements.values())) if isinstance(item, Received) else 0
 
 
 def _raise_if_passing(error: Exception) -> None:

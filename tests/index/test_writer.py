@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from node.errors import IndexRefused, IndexUnavailable, StorageError
 from node.index import schema, writer
-from node.index.writer import MAX_WAITING
+from node.index.writer import MAX_WAITING, MAX_WAITING_BYTES
 from node.model import ObjectKey, Received
 from tests.harness import eventually
 from tests.index.arrivals import Arrivals
@@ -106,6 +106,20 @@ def test_too_many_waiting_are_refused(arrivals: Arrivals) -> None:
     refusal = arrivals.writer.refusal()
     assert refusal is not None
     assert len(refusal) <= 64, "it becomes an Error Comment (LO)"
+
+
+def test_headers_too_large_to_wait_together_are_refused(arrivals: Arrivals) -> None:
+    """A stuck index and a hostile sender: few objects, and all of the memory. What is written waits no more."""
+    landed = arrivals.land(ct(1))
+    large = landed.header.elements | {0x00104000: bytes(MAX_WAITING_BYTES // 4)}  # type: ignore[operator]
+    for _ in range(3):
+        arrivals.writer.put(replace(landed, header=replace(landed.header, elements=large)))
+    assert arrivals.writer.refusal() is None
+    arrivals.writer.put(replace(landed, header=replace(landed.header, elements=large)))
+    assert arrivals.writer.refusal()
+    arrivals.writer.start()
+    arrivals.writer.wait_until_current()
+    assert arrivals.writer.refusal() is None
 
 
 # --- the machine's trouble
