@@ -24,6 +24,6 @@ The way of a byte through the package, in order::
 Who holds it together: service.py (start, run, stop) over parts.py, which makes and connects the parts with
 what wiring.py makes of config.py, settings.py and legal.py; recovery.py is what a start and ``reindex`` do first.
 For people: cli.py with client.py, demo.py and preview/ (files -> resources, without a node), web/, health.py, and
-telemetry.py, which tells metrics.py and logs.py what the parts report. What all know: model.py over documents.py and terms.py, errors.py,
-elements.py, peers.py, timing.py.
+telemetry.py, which tells metrics.py and logs.py what the parts report. What all know: model.py over documents.py
+and terms.py, errors.py, elements.py, peers.py, timing.py.
 """
