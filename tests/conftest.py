@@ -41,17 +41,21 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return tools.make_certificate(tmp_path_factory.mktemp("tls"))
 
 
-# Markers of what is started once a session and takes its time: one worker has all tests that share it.
-SHARED_BY_ONE_WORKER = ("kafka", "hapi")
+def worker_group(item: pytest.Item) -> str | None:
+    """Tests of one group run in one worker: they share something that takes its time to start. The validator
+    is one for the session; the brokers of a file are its own, and each worker has one for the others."""
+    if item.get_closest_marker("hapi") is not None:
+        return "hapi"
+    return f"kafka-{item.path.stem}" if item.get_closest_marker("kafka") is not None else None
 
 
 @pytest.hookimpl(tryfirst=True)  # before the distribution looks at the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marked tests skip where what they need is missing; in CI a missing tool fails instead."""
     for item in items:
-        for name in SHARED_BY_ONE_WORKER:
-            if item.get_closest_marker(name) is not None:
-                item.add_marker(pytest.mark.xdist_group(name))
+        group = worker_group(item)
+        if group is not None:
+            item.add_marker(pytest.mark.xdist_group(group))
         for name, why in tools.MISSING.items():
             if item.get_closest_marker(name) is None or why is None:
                 continue

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Final, Protocol
 
 from node import wiring
@@ -54,7 +53,6 @@ class Space:
     def __init__(self, objects: FileObjects, min_free_bytes: int) -> None:
         self._objects = objects
         self._least = min_free_bytes
-        self._seen = 0, float("-inf")  # bytes free, and when that was (monotonic)
 
     def low(self) -> str | None:
         """Why no association should begin (contract: A-ASSOCIATE-RJ 2/3/2). Raises ``StorageError``."""
@@ -63,12 +61,8 @@ class Space:
 
     def full(self) -> str | None:
         """Why no object can be taken (0xA700). Raises ``StorageError``."""
-        free, seen_at = self._seen
-        now = time.monotonic()
-        if now - seen_at >= _SPACE_SECONDS:
-            free = self._objects.free_bytes()
-            self._seen = free, now
-        least = self._least // 5
+        # Asked for each object: statvfs takes a microsecond or two, and a disk fills up between two looks.
+        free, least = self._objects.free_bytes(), self._least // 5
         return f"disk full: {free} bytes free, {least} needed" if free < least else None
 
 

@@ -43,7 +43,7 @@ def test_storescu_to_ndjson(nodes: Nodes, study: tuple[str, list[Path]]) -> None
     assert (event["completion"], event["instances"], event["seriescount"]) == ("quiet", 30, 3)
     valid(event["data"], uid, 30)
     eventually(lambda: node.metric("outbox_pending") == 0)
-    assert node.metric("stores_total", '{calling_ae="other",status="0x0000"}') == 30
+    eventually(lambda: node.metric("stores_total", '{calling_ae="other",status="0x0000"}') == 30)
 
 
 def kafka(broker: KafkaBroker, topic: str) -> dict[str, str]:
