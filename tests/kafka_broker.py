@@ -1,17 +1,13 @@
 """One real Apache Kafka process (KRaft, loopback, free ports) that tests start, stop and start again.
 
-Its jars come from Maven Central once and stay in ``build/kafka-libs``. Where Java or Maven is missing the
-tests skip and say so; with CI=true they fail.
+Its jars come from Maven Central once and stay in ``build/kafka-libs``.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
 import socket
 import string
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Iterable, Mapping
@@ -23,60 +19,13 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from tests import tools
+
 _ROOT = Path(__file__).resolve().parent.parent
 _SETUP = _ROOT / "docker" / "kafka"
-_LIBS = _ROOT / "build" / "kafka-libs"
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 30.0
-
-
-def require() -> None:
-    """Skip the test where Kafka can't run; fail it when CI=true."""
-    missing = [tool for tool in ("java", "mvn") if shutil.which(tool) is None]
-    if missing and not _complete():
-        _unavailable(f"a real Kafka needs {' and '.join(missing)} (Debian: default-jre-headless, maven)")
-    if shutil.which("java") is None:
-        _unavailable("a real Kafka needs java (Debian: default-jre-headless)")
-
-
-def _unavailable(reason: str) -> None:
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
-def _stamp() -> Path:
-    return _LIBS / "pom.xml"
-
-
-def _complete() -> bool:
-    return _stamp().exists() and _stamp().read_bytes() == (_SETUP / "pom.xml").read_bytes()
-
-
-def _libraries() -> Path:
-    """The folder of jars, fetched when it is not there or belongs to another pom.xml."""
-    if _complete():
-        return _LIBS
-    _LIBS.parent.mkdir(exist_ok=True)
-    # Fetched aside and renamed, so that two test runs at once never see half a set.
-    with tempfile.TemporaryDirectory(dir=_LIBS.parent, prefix="kafka-") as folder:
-        fetched = Path(folder) / "libs"
-        command = ["mvn", "-B", "-q", "-f", str(_SETUP / "pom.xml"), "dependency:copy-dependencies"]
-        result = subprocess.run(
-            [*command, f"-Dkafka.libs={fetched}"], capture_output=True, text=True, timeout=600, check=False
-        )
-        if result.returncode != 0:
-            _unavailable(f"{' '.join(command)} failed:\n{result.stdout[-2000:]}{result.stderr[-2000:]}")
-        shutil.copy(_SETUP / "pom.xml", fetched / "pom.xml")
-        if not _complete():
-            shutil.rmtree(_LIBS, ignore_errors=True)
-            try:
-                fetched.rename(_LIBS)
-            except OSError:
-                if not _complete():  # else another run was first
-                    raise
-    return _LIBS
 
 
 def free_port() -> int:
@@ -103,7 +52,7 @@ class KafkaBroker:
         plain_name: str = "PLAINTEXT",
     ) -> None:
         self._folder = folder
-        self._libs = _libraries()
+        self._libs = tools.maven_jars(_SETUP / "pom.xml", _ROOT / "build" / "kafka-libs", "kafka.libs")
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
         self._started = threading.Event()
@@ -277,6 +226,5 @@ def _good(messages: Iterable[Message]) -> list[Message]:
 @pytest.fixture(scope="session")
 def kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterable[KafkaBroker]:
     """The broker that all tests of a run share: use topics of your own, leave it running."""
-    require()
     with KafkaBroker(tmp_path_factory.mktemp("kafka")) as broker:
         yield broker

@@ -143,6 +143,24 @@ class _Agreements:
                 del self._kept[next(iter(self._kept))]
 
 
+def _accepted(
+    agreement: _Agreement, pdu: bytes, titles: tuple[str, str], peer: Peer, number: int
+) -> Accepted:
+    """The answer to ``pdu`` by an agreement; ``titles``: called and calling AE title."""
+    return Accepted(
+        # Titles are sent back as they came, PS3.8 Table 9-17
+        pdu=agreement.pdu[:10] + pdu[10:42] + agreement.pdu[42:],
+        calling_ae=titles[1],
+        called_ae=titles[0],
+        peer=peer,
+        contexts={
+            id: Context(id, abstract, transfer, titles[1], titles[0], number)
+            for id, abstract, transfer in agreement.contexts
+        },
+        max_pdu=agreement.max_pdu,
+    )
+
+
 class Negotiator:
     """The node's side of every negotiation."""
 
@@ -191,18 +209,7 @@ class Negotiator:
             agreement = self._agree(request, peer)
         if digest:
             self._agreements.keep(digest, agreement)
-        return Accepted(
-            # Titles are sent back as they came, PS3.8 Table 9-17
-            pdu=agreement.pdu[:10] + pdu[10:42] + agreement.pdu[42:],
-            calling_ae=calling_ae,
-            called_ae=called_ae,
-            peer=peer,
-            contexts={
-                id: Context(id, abstract, transfer, calling_ae, called_ae, number)
-                for id, abstract, transfer in agreement.contexts
-            },
-            max_pdu=agreement.max_pdu,
-        )
+        return _accepted(agreement, pdu, (called_ae, calling_ae), peer, number)
 
     def _agree(self, request: A_ASSOCIATE, peer: Peer) -> _Agreement:
         roles = {

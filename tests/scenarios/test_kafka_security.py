@@ -18,7 +18,6 @@ from node.index.engine import Engine
 from node.model import Event
 from node.publish.kafka import KafkaPublisher
 from node.publish.kafka_options import KafkaOptions
-from tests import kafka_broker
 from tests.kafka_secure import CERTIFIED, PASSWORD, PRINCIPAL, USER, Authority, SecureBroker
 from tests.publish.events import event
 from tests.scenarios.delivery import commit, ids_of, nothing_left_behind, relaying, until_health
@@ -75,7 +74,6 @@ class Site:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    kafka_broker.require()
     made = Site(tmp_path_factory.mktemp("secure"))
     with made.broker:
         for mechanism in ("SCRAM-SHA-256", "SCRAM-SHA-512"):
