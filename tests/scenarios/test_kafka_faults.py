@@ -17,7 +17,6 @@ from confluent_kafka.admin import AdminClient
 
 from node.index.engine import Engine
 from node.index.outbox import Outbox, add
-from tests import kafka_broker as broker_module
 from tests.kafka_broker import KafkaBroker, free_port
 from tests.kafka_proxy import END_TXN, PRODUCE, LossyProxy
 from tests.publish.events import event
@@ -42,7 +41,6 @@ SEED = int(os.environ.get("NODE_TEST_SEED", "0")) or random.randrange(1, 2**31)
 @pytest.fixture
 def movable(tmp_path: Path) -> Iterator[KafkaBroker]:
     """A broker of this test's own."""
-    broker_module.require()
     folder = tmp_path / "broker"
     folder.mkdir()
     with KafkaBroker(folder) as broker:
@@ -58,7 +56,6 @@ def proxy() -> Iterator[LossyProxy]:
 @pytest.fixture(scope="module")
 def proxied(tmp_path_factory: pytest.TempPathFactory, proxy: LossyProxy) -> Iterator[KafkaBroker]:
     """A broker that sends its clients to the proxy."""
-    broker_module.require()
     broker = KafkaBroker(tmp_path_factory.mktemp("proxied"), advertised=proxy.port)
     proxy.target = broker.port
     with broker:
