@@ -178,6 +178,7 @@ CHARACTER_SET: Final = 0x00080005
 
 IDENTIFYING: Final = (SOP_CLASS_UID, SOP_INSTANCE_UID, STUDY_INSTANCE_UID, SERIES_INSTANCE_UID)
 WANTED: Final[frozenset[int]] = frozenset(ELEMENTS) | {*IDENTIFYING, SHARED_FUNCTIONAL_GROUPS}
+SHARED_TAGS: Final = tuple(sorted(tag for tag, element in ELEMENTS.items() if element.kept == SHARED))
 LAST_WANTED: Final = max(WANTED)
 
 BY_KEYWORD: Final[dict[str, Element]] = {element.keyword: element for element in ELEMENTS.values()}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Final
 
@@ -17,12 +17,14 @@ from node.elements import (
     IDENTIFYING,
     LAST_WANTED,
     SERIES_INSTANCE_UID,
+    SHARED_TAGS,
     SOP_CLASS_UID,
     SOP_INSTANCE_UID,
     STUDY_INSTANCE_UID,
     WANTED,
 )
 from node.errors import DataSetError, DataSetMismatch
+from node.layout import Layouts, Place
 from node.model import ObjectKey, RawHeader
 
 IMPLICIT_LITTLE: Final = "1.2.840.10008.1.2"
@@ -73,7 +75,33 @@ def scan(read: Read, transfer_syntax: str) -> RawHeader:
         scanner.run()
     except _Stop:
         pass
-    return RawHeader(scanner.found, implicit, little)
+    return raw(scanner.found, implicit, little)
+
+
+def raw(found: Mapping[int, bytes], implicit: bool, little: bool) -> RawHeader:
+    """The header of what was found, by tag. What it shares with one of the headers before it is the same object:
+    so it is told to the index once for many of them, and recognised without a look at its values."""
+    global _recent
+    own: dict[int, bytes] = {}
+    shared: dict[int, bytes] = {}
+    for tag, value in found.items():
+        (shared if tag in _SHARED else own)[tag] = value
+    size = sum(map(len, own.values()))
+    recent = _recent
+    for known, known_size in recent:
+        if known == shared:
+            return RawHeader(own, known, implicit, little, size + known_size)
+    shared_size = sum(map(len, shared.values()))
+    if shared_size <= _MOST_REMEMBERED:
+        _recent = ((shared, shared_size), *recent[: _RECENT - 1])
+    return RawHeader(own, shared, implicit, little, size + shared_size)
+
+
+# As many series as come at once, in one process.
+_RECENT: Final = 16
+_MOST_REMEMBERED: Final = 16_384
+_SHARED: Final = frozenset(SHARED_TAGS)
+_recent: tuple[tuple[dict[int, bytes], int], ...] = ()
 
 
 def _is_implicit(first: bytes, transfer_syntax: str) -> bool:
@@ -139,6 +167,9 @@ _EXPLICIT: Final = {True: struct.Struct("<HH2sH"), False: struct.Struct(">HH2sH"
 _LONG: Final = {True: struct.Struct("<I"), False: struct.Struct(">I")}
 
 
+_layouts: Final = Layouts()  # of this process: all associations bring objects of the same few kinds
+
+
 class _Scanner:
     """One pass over the elements; ``found`` is tag -> value bytes."""
 
@@ -146,7 +177,7 @@ class _Scanner:
         self.found: dict[int, bytes] = {}
         self._read = read
         self._window, self._base = first, 0
-        self._implicit = implicit
+        self._implicit, self._little = implicit, little
         self._tag_and_length = _TAG_AND_LENGTH[little]
         self._explicit = _EXPLICIT[little]
         self._long = _LONG[little]
@@ -161,8 +192,23 @@ class _Scanner:
     def _through_window(self, position: int) -> int:
         """Take the elements that lie whole in the window and have a length, as nearly all of a header do.
 
-        Returns where the first other one begins. Everything is a local here: it halves the time of a scan.
+        Returns where the first other one begins.
         """
+        start = position - self._base
+        if not 0 <= start < len(self._window):
+            return position
+        known = _layouts.match(self._window, start, self._implicit, self._little)
+        if known is None:
+            return self._walk_window(start) + self._base
+        values, end, elements = known
+        self._looked_at += elements
+        if self.found:
+            values |= self.found  # the first of two elements with one tag counts
+        self.found = values
+        return end + self._base
+
+    def _walk_window(self, start: int) -> int:
+        """``_through_window`` from element to element. Everything is a local here: it halves the time."""
         window, found, wanted = self._window, self.found, WANTED
         implicit, unpack, unpack_implicit = (
             self._implicit,
@@ -170,9 +216,10 @@ class _Scanner:
             self._tag_and_length.unpack_from,
         )
         unpack_long, long_vrs = self._long.unpack_from, _LONG_VRS
-        start, end = position - self._base, len(window)
-        last, looked_at = end - 12, 0
-        while 0 <= start <= last:
+        end = len(window)
+        last = end - 12
+        places: list[Place] = []
+        while start <= last:
             if implicit:
                 group, element, length = unpack_implicit(window, start)
                 value_at = start + 8
@@ -191,10 +238,13 @@ class _Scanner:
                     break
                 if tag not in found:
                     found[tag] = window[value_at:after]
-            looked_at += 1
+            places.append(Place(tag, tag in wanted, start, value_at, after))
             start = after
-        self._looked_at += looked_at
-        return start + self._base
+        self._looked_at += len(places)
+        if places and places[-1].after > end:
+            places.pop()
+        _layouts.learn(window, places, implicit, self._little)
+        return start
 
     def _next(self, position: int) -> int:
         """Take one element, wherever and however long it is; returns where the next one begins."""
@@ -280,10 +330,10 @@ class _Scanner:
 
 
 def _uid(header: RawHeader, tag: int) -> str:
-    raw = header.elements.get(tag)
-    if raw is None:
+    value = header.own.get(tag)
+    if value is None:
         raise DataSetError(f"no {_named(tag)}")
-    uid = _repeated_uid(raw) if tag != SOP_INSTANCE_UID else _legal_uid(raw)
+    uid = _repeated_uid(value) if tag != SOP_INSTANCE_UID else _legal_uid(value)
     if uid is None:
         raise DataSetError(f"{_named(tag)} is no legal UID")
     return uid

@@ -29,11 +29,23 @@ class ObjectKey:
 
 @dataclass(frozen=True, slots=True)
 class RawHeader:
-    """What the bounded scan found: tag -> value bytes as sent, encoded as ``implicit``/``little`` say."""
+    """What the bounded scan found: tag -> value bytes as sent, encoded as ``implicit``/``little`` say.
 
-    elements: Mapping[int, bytes]
+    ``shared`` holds what repeats in every instance of a series (``elements.SHARED``): headers with the same values
+    may have the very same mapping, so nobody changes it. ``own`` holds the rest, ``size`` counts the bytes of
+    all values.
+    """
+
+    own: Mapping[int, bytes]
+    shared: Mapping[int, bytes]
     implicit: bool
     little: bool
+    size: int
+
+    @property
+    def elements(self) -> dict[int, bytes]:
+        """All of them."""
+        return {**self.shared, **self.own}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +81,7 @@ class Received:
                 self.transfer_syntax,
                 self.size,
             ),
-            *(header.elements, header.implicit, header.little),
+            *(header.own, header.shared, header.implicit, header.little, header.size),
             *(self.calling_ae, self.called_ae, self.received_at, self.association),
         )
 
@@ -82,13 +94,15 @@ def _received(
     sop_class: str,
     transfer_syntax: str,
     size: int,
-    elements: Mapping[int, bytes],
+    own: Mapping[int, bytes],
+    shared: Mapping[int, bytes],
     implicit: bool,
     little: bool,
+    header_size: int,
     *sender: Any,
 ) -> Received:
     """The ``Received`` that ``Received.__reduce__`` took apart."""
-    key, header = ObjectKey(study, series, instance), RawHeader(elements, implicit, little)
+    key, header = ObjectKey(study, series, instance), RawHeader(own, shared, implicit, little, header_size)
     return Received(name, key, sop_class, transfer_syntax, size, header, *sender)
 
 

@@ -314,7 +314,7 @@ def test_no_damage_makes_it_raise(data: st.DataObject, syntax: str) -> None:
 def raw(**changes: bytes | None) -> RawHeader:
     values: dict[str, bytes | None] = {"c": b"1.2\0", "i": b"1.3", "s": b"1.4 ", "e": b"1.5", **changes}
     tags = dict(zip("cise", IDENTIFYING, strict=True))
-    return RawHeader({tags[name]: value for name, value in values.items() if value is not None}, False, True)
+    return header.raw({tags[name]: value for name, value in values.items() if value is not None}, False, True)
 
 
 def test_identify_trims_padding() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from hashlib import blake2b
 from math import isfinite
 from typing import Any, Final
@@ -32,13 +33,12 @@ _OWN_ELEMENTS: Final = {tag: (row.keyword, row.vr) for tag, row in ELEMENTS.item
 _SHARED_ELEMENTS: Final = {
     tag: (row.keyword, row.vr) for tag, row in sorted(ELEMENTS.items()) if row.kept == SHARED
 }
-_SHARED_TAGS: Final = tuple(_SHARED_ELEMENTS)
 
 
 def digest(header: RawHeader, fallback_charset: str | None = None, timezone: str | None = None) -> bytes:
     """16 bytes that are equal for equal shared elements, encoding, fallback character set and time zone."""
-    elements = header.elements
-    present = [tag for tag in _SHARED_TAGS if tag in elements]
+    elements = header.shared
+    present = sorted(elements)
     values = [elements[tag] for tag in present]
     lengths = [len(value) for value in values]
     # Lengths before bytes, so that no two sets run together into the same input.
@@ -49,7 +49,7 @@ def digest(header: RawHeader, fallback_charset: str | None = None, timezone: str
 
 def own(header: RawHeader, fallback_charset: str | None = None) -> dict[str, list[Any]]:
     """The instance's own attributes by DICOM keyword, JSON-able (``model.Attributes``)."""
-    elements = header.elements
+    elements = header.own
     found: dict[str, list[Any]] = {}
     codecs: tuple[str, ...] | None = None
     for tag, raw in elements.items():
@@ -59,16 +59,27 @@ def own(header: RawHeader, fallback_charset: str | None = None) -> dict[str, lis
         keyword, vr = named
         if not raw:
             found[keyword] = []
+        elif len(raw) <= _MOST_REMEMBERED and (vr in _NUMBERS or (vr in _CODED and raw.isascii())):
+            found[keyword] = _remembered(raw, vr, header.little)
         elif vr in _CODED and raw.isascii():
             found[keyword] = _split(raw.decode("ascii"))
         else:
             if codecs is None:
-                codecs = _codecs(elements, fallback_charset)
+                codecs = _codecs(header.shared, fallback_charset)
             found[keyword] = _value(raw, vr, header, codecs)
     groups = elements.get(SHARED_FUNCTIONAL_GROUPS)
     if groups:
         found.update(_from_groups(groups, header))
     return found
+
+
+# Most of an instance's own values are those of the instance before it, too. Nobody changes the lists.
+_MOST_REMEMBERED: Final = 128
+
+
+@lru_cache(maxsize=4096)
+def _remembered(raw: bytes, vr: str, little: bool) -> list[Any]:
+    return _split(raw.decode("ascii")) if vr in _CODED else _numbers(raw, vr, little)
 
 
 def _from_groups(raw: bytes, header: RawHeader) -> dict[str, list[Any]]:
@@ -84,7 +95,7 @@ def _from_groups(raw: bytes, header: RawHeader) -> dict[str, list[Any]]:
 
 def shared(header: RawHeader, fallback_charset: str | None = None) -> dict[str, list[Any]]:
     """Patient, study and series level attributes by DICOM keyword, JSON-able (``model.Attributes``)."""
-    elements = header.elements
+    elements = header.shared
     codecs = _codecs(elements, fallback_charset)
     return {
         keyword: _value(elements[tag], vr, header, codecs)

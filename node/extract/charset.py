@@ -32,11 +32,17 @@ def _normal(term: str) -> str:
     return re.sub(r"[^A-Z0-9]+", " ", term.upper()).strip()
 
 
+# Latin alphabet No. 9, newer than pydicom's tables (PS3.3 Tables C.12-2 and C.12-3)
+_LATIN_9: Final = "iso8859_15"
+_ESCAPES: Final = {**_tables.CODES_TO_ENCODINGS, ESC + b"-b": _LATIN_9}
+
 # Seen in the field: ISO-IR 100, ISO_IR_100, iso ir 100, ISO 2022-IR 87, UTF-8.
 _TERMS: Final = {_normal(term): codec for term, codec in _tables.python_encoding.items() if term} | {
     "UTF 8": "UTF8",
     "UTF8": "UTF8",
     "GB2312": "GB18030",
+    "ISO IR 203": _LATIN_9,
+    "ISO 2022 IR 203": _LATIN_9,
 }
 _STAND_ALONE: Final = ("UTF8", "GBK", "GB18030")
 
@@ -72,7 +78,7 @@ def _fragment(raw: bytes, codecs: Sequence[str], delimiters: frozenset[int]) -> 
     if not raw.startswith(ESC):
         return raw.decode(codecs[0], "replace")
     length = 4 if raw.startswith((b"\x1b$(", b"\x1b$)")) else 3
-    codec = _tables.CODES_TO_ENCODINGS.get(raw[:length])
+    codec = _ESCAPES.get(raw[:length])
     if codec is None:
         # Not a sequence that DICOM defines: its bytes mean nothing, so they go, the text stays.
         return _ESCAPE.sub(b"", raw, count=1).decode(codecs[0], "replace")

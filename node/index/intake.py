@@ -7,6 +7,7 @@ The rules for the same UID coming again are here: same bytes change nothing; oth
 from __future__ import annotations
 
 import enum
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
@@ -19,12 +20,13 @@ from node.completion import CompletionRules
 from node.holding import PATIENT_CONFLICT
 from node.index import rows
 from node.index.rows import StudyChange
-from node.model import ObjectKey, Received, Rejection
+from node.model import ObjectKey, RawHeader, Received, Rejection
 from node.peers import Peers
 
 OnDuplicate = Literal["keep", "replace", "reject"]
 
 DUPLICATE: Final = "duplicate"
+_MOST_REMEMBERED: Final = 16_384  # bytes of a header
 
 
 class Fate(enum.Enum):
@@ -92,6 +94,7 @@ class Intake:
         self._rules = rules
         self._same_bytes = same_bytes
         self._headers: dict[tuple[str, str, bytes], tuple[int, str]] = {}  # -> (id, modality)
+        self._digests: deque[tuple[Mapping[int, bytes], tuple[Any, ...], bytes]] = deque(maxlen=16)
         self.notes: list[Note] = []
 
     def forget(self) -> None:
@@ -202,7 +205,7 @@ class Intake:
     ) -> tuple[int, str]:
         """(id, modality) of the distinct set of shared attributes that this object carries."""
         key = received.key
-        digest = extract.digest(received.header, charset, timezone)
+        digest = self._digest(received.header, charset, timezone)
         known = self._headers.get((key.study, key.series, digest))
         if known is not None:
             return known
@@ -217,6 +220,17 @@ class Intake:
             self._headers.clear()
         self._headers[key.study, key.series, digest] = header_id, modality
         return header_id, modality
+
+    def _digest(self, header: RawHeader, charset: str | None, timezone: str | None) -> bytes:
+        """``extract.digest``, without a look at values that another header has brought."""
+        encoded = header.implicit, header.little, charset, timezone
+        for shared, context, digest in self._digests:
+            if shared is header.shared and context == encoded:
+                return digest
+        digest = extract.digest(header, charset, timezone)
+        if header.size <= _MOST_REMEMBERED:
+            self._digests.appendleft((header.shared, encoded, digest))
+        return digest
 
     def _advance(self, connection: sa.Connection, change: StudyChange, now: float, wall: float) -> None:
         """Move the study's state on, and quarantine it when it turned out to be two patients'."""

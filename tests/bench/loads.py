@@ -20,7 +20,7 @@ from pynetdicom.pdu_primitives import (
 )
 from pynetdicom.presentation import build_context
 
-from tests.bench.replay import INSTANCE, SERIES, STUDY, uid
+from tests.bench.header import header
 
 CT_IMAGE: Final = "1.2.840.10008.5.1.4.1.1.2"
 ENHANCED_CT: Final = "1.2.840.10008.5.1.4.1.1.2.1"
@@ -46,8 +46,8 @@ class Load:
 
 
 LOADS: Final = (
-    Load("CT 525 kB", CT_IMAGE, "CT", 512, 512, 1, 600, 120),
-    Load("MR 10 kB", MR_IMAGE, "MR", 68, 68, 1, 2400, 400),
+    Load("CT 525 kB", CT_IMAGE, "CT", 512, 512, 1, 1_500, 300),
+    Load("MR 10 kB", MR_IMAGE, "MR", 62, 62, 1, 12_000, 2_000),
     Load("multi-frame 200 MB", ENHANCED_CT, "CT", 512, 512, 381, 8, 2),
 )
 
@@ -67,39 +67,10 @@ def record(load: Load, folder: Path) -> Path:
 
 
 def _header(load: Load) -> Dataset:
-    data_set = Dataset()
-    data_set.SpecificCharacterSet = "ISO_IR 100"
-    data_set.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
-    data_set.SOPClassUID = load.sop_class
-    data_set.SOPInstanceUID = uid(INSTANCE, 0)
-    data_set.StudyDate = data_set.SeriesDate = data_set.ContentDate = "20240501"
-    data_set.StudyTime = data_set.SeriesTime = data_set.ContentTime = "101500"
-    data_set.AccessionNumber = "BENCH"
-    data_set.Modality = load.modality
-    data_set.Manufacturer = "Bench"
-    data_set.ReferringPhysicianName = "Referring^Bench"
-    data_set.StudyDescription = "Bench"
-    data_set.SeriesDescription = load.name
-    data_set.PatientName = "Bench^Load"
-    data_set.PatientID = "BENCH"
-    data_set.PatientBirthDate = "19700101"
-    data_set.PatientSex = "O"
-    data_set.BodyPartExamined = "CHEST"
-    data_set.StudyInstanceUID = uid(STUDY, 0)
-    data_set.SeriesInstanceUID = uid(SERIES, 0)
-    data_set.StudyID = "1"
-    data_set.SeriesNumber = 1
-    data_set.InstanceNumber = 1
-    data_set.ImagePositionPatient = [0, 0, 0]
-    data_set.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
-    data_set.SamplesPerPixel = 1
-    data_set.PhotometricInterpretation = "MONOCHROME2"
+    data_set = header(load.sop_class, load.modality)
     if load.frames > 1:
         data_set.NumberOfFrames = load.frames
     data_set.Rows, data_set.Columns = load.rows, load.columns
-    data_set.PixelSpacing = [0.7, 0.7]
-    data_set.BitsAllocated, data_set.BitsStored, data_set.HighBit = 16, 12, 11
-    data_set.PixelRepresentation = 0
     return data_set
 
 

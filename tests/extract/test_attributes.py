@@ -13,7 +13,8 @@ from pydicom.sequence import Sequence
 
 from node import extract
 from node.elements import ELEMENTS, OWN, SHARED
-from node.extract import attributes, items
+from node.extract import charset, items
+from node.header import raw as raw_header
 from node.model import RawHeader
 from tests.studies import ENCODINGS, EXPLICIT, IMPLICIT, coded, ct, item, scanned
 
@@ -24,7 +25,7 @@ REQUESTS = 0x00400275
 def raw(**elements: bytes) -> RawHeader:
     """A header in implicit little endian from keyword -> value bytes."""
     tags = {row.keyword: tag for tag, row in ELEMENTS.items()}
-    return RawHeader({tags[keyword]: value for keyword, value in elements.items()}, True, True)
+    return raw_header({tags[keyword]: value for keyword, value in elements.items()}, True, True)
 
 
 @pytest.mark.parametrize("syntax", ENCODINGS)
@@ -46,7 +47,7 @@ def test_values_come_as_they_are_sent() -> None:
 
 
 def test_shared_and_own_share_no_element_and_miss_none() -> None:
-    header = RawHeader(dict.fromkeys(ELEMENTS, b""), True, True)
+    header = raw_header(dict.fromkeys(ELEMENTS, b""), True, True)
     shared, own = extract.shared(header), extract.own(header)
     assert set(shared) == {row.keyword for row in ELEMENTS.values() if row.kept == SHARED}
     assert set(own) == {row.keyword for row in ELEMENTS.values() if row.kept == OWN}
@@ -134,10 +135,10 @@ def test_what_stands_before_a_break_is_kept() -> None:
     header = scanned(ct(), EXPLICIT)
     whole = header.elements[REQUESTS]
     for length in range(len(whole)):
-        cut = RawHeader({REQUESTS: whole[:length]}, header.implicit, header.little)
+        cut = raw_header({REQUESTS: whole[:length]}, header.implicit, header.little)
         found = extract.shared(cut)["RequestAttributesSequence"]
         assert len(found) <= 1
-    assert extract.shared(RawHeader({REQUESTS: whole[:-6]}, False, True))["RequestAttributesSequence"][0]
+    assert extract.shared(raw_header({REQUESTS: whole[:-6]}, False, True))["RequestAttributesSequence"][0]
 
 
 def test_depth_is_bounded_without_recursion() -> None:
@@ -145,7 +146,7 @@ def test_depth_is_bounded_without_recursion() -> None:
     for _ in range(20_000):
         deep = struct.pack("<HHIHHI", 0x0040, 0x0275, 0xFFFFFFFF, 0xFFFE, 0xE000, 0xFFFFFFFF) + deep
     value = struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF) + deep
-    found = extract.shared(RawHeader({REQUESTS: value}, True, True))["RequestAttributesSequence"]
+    found = extract.shared(raw_header({REQUESTS: value}, True, True))["RequestAttributesSequence"]
     depth = 0
     while found:
         depth, found = depth + 1, found[0].get("RequestAttributesSequence")
@@ -181,13 +182,13 @@ def test_elements_are_bounded() -> None:
 def test_half_a_value_is_no_value() -> None:
     inner = struct.pack("<HHI", 0x0008, 0x0100, 2) + b"A " + struct.pack("<HHI", 0x0008, 0x0104, 10) + b"Che"
     value = struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF) + inner
-    found = extract.shared(RawHeader({0x00081032: value}, True, True))
+    found = extract.shared(raw_header({0x00081032: value}, True, True))
     assert found == {"ProcedureCodeSequence": [{"CodeValue": ["A"]}]}
 
 
 @given(st.binary(max_size=200), st.booleans(), st.booleans())
 def test_any_bytes_give_json(value: bytes, implicit: bool, little: bool) -> None:
-    header = RawHeader(dict.fromkeys(ELEMENTS, value), implicit, little)
+    header = raw_header(dict.fromkeys(ELEMENTS, value), implicit, little)
     found = [extract.shared(header), extract.own(header)]
     assert orjson.loads(orjson.dumps(found)) == found
     assert len(extract.digest(header)) == 16
@@ -196,7 +197,7 @@ def test_any_bytes_give_json(value: bytes, implicit: bool, little: bool) -> None
 @given(st.binary(max_size=120), st.booleans(), st.booleans())
 def test_any_item_gives_json(value: bytes, implicit: bool, little: bool) -> None:
     start = struct.pack("<HHI" if little else ">HHI", 0xFFFE, 0xE000, 0xFFFFFFFF)
-    found = extract.shared(RawHeader({REQUESTS: start + value}, implicit, little))
+    found = extract.shared(raw_header({REQUESTS: start + value}, implicit, little))
     assert orjson.loads(orjson.dumps(found)) == found
 
 
@@ -206,8 +207,8 @@ def test_the_digest_tells_sets_apart() -> None:
         raw(StudyDescription=b"a", SeriesDescription=b"bc"),
         raw(StudyDescription=b"abc"),
         raw(StudyDescription=b"ab", SeriesDescription=b"c", PatientID=b""),
-        RawHeader(first.elements, False, True),
-        RawHeader(first.elements, True, False),
+        raw_header(first.elements, False, True),
+        raw_header(first.elements, True, False),
     ]
     digests = {extract.digest(one) for one in (first, *others)}
     digests |= {extract.digest(first, "ISO_IR 100"), extract.digest(first, None, "Europe/Paris")}
@@ -217,9 +218,9 @@ def test_the_digest_tells_sets_apart() -> None:
 def test_the_digest_ignores_what_belongs_to_one_instance_and_the_order() -> None:
     one, other = scanned(ct(1)), scanned(ct(2))
     assert extract.digest(one) == extract.digest(other)
-    assert extract.digest(RawHeader(dict(reversed(one.elements.items())), one.implicit, one.little)) == (
-        extract.digest(one)
-    )
+    assert extract.digest(
+        raw_header(dict(reversed(list(one.elements.items()))), one.implicit, one.little)
+    ) == (extract.digest(one))
 
 
 def test_the_path_of_every_instance_touches_nothing_but_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,8 +231,8 @@ def test_the_path_of_every_instance_touches_nothing_but_bytes(monkeypatch: pytes
     def forbidden(*_args: Any) -> Any:
         raise AssertionError("called for a plain image")
 
-    monkeypatch.setattr(attributes.charset, "decode", forbidden)
-    monkeypatch.setattr(attributes.items, "walk", forbidden)
+    monkeypatch.setattr(charset, "decode", forbidden)
+    monkeypatch.setattr(items, "walk", forbidden)
     assert extract.own(header) == expected
     assert len(extract.digest(header)) == 16
 
@@ -242,7 +243,7 @@ def test_a_sequence_sent_as_unknown_is_in_implicit_vr() -> None:
     length = len(nested)
     inner = struct.pack("<HH2sHI", 0x0008, 0x1032, b"UN", 0, length) + nested
     value = struct.pack("<HHI", 0xFFFE, 0xE000, len(inner)) + inner
-    found = extract.shared(RawHeader({REQUESTS: value}, False, True))["RequestAttributesSequence"]
+    found = extract.shared(raw_header({REQUESTS: value}, False, True))["RequestAttributesSequence"]
     assert found == [{"ProcedureCodeSequence": [{"CodeValue": ["1"], "CodeMeaning": ["m"]}]}]
 
 
@@ -253,7 +254,7 @@ def test_an_icons_fragments_are_passed_over() -> None:
     inner = pixels + struct.pack("<HH2sH", 0x7FE1, 0x0010, b"LO", 2) + b"X "
     after = struct.pack("<HH2sH", 0x0040, 0x1001, b"SH", 2) + b"7 "
     value = struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF) + inner + after
-    found = extract.shared(RawHeader({REQUESTS: value}, False, True))["RequestAttributesSequence"]
+    found = extract.shared(raw_header({REQUESTS: value}, False, True))["RequestAttributesSequence"]
     assert found == [{"RequestedProcedureID": ["7"]}]
 
 

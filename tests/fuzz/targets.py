@@ -16,6 +16,7 @@ from node.association.negotiation import Accepted, Negotiator, Rejected
 from node.association.protocol import Protocol, State
 from node.elements import WANTED
 from node.errors import DataSetError, ProtocolError
+from node.layout import Layouts
 from node.peers import Identity, Peer, Peers
 from tests.association.test_protocol import joined, plain
 from tests.scenarios.hostile import BREACHES, ODD_MESSAGES, OPENINGS
@@ -23,6 +24,7 @@ from tests.scenarios.monsters import MONSTERS
 from tests.scenarios.wire import ABORT, CONTEXTS, ECHO, RELEASE, STORE, associate, echo_rq, message, store_rq
 from tests.studies import BIG, EXPLICIT, IMPLICIT, ct, encoded
 from tests.test_header import DEFLATED, JPEG, Reader
+from tests.test_layout import Forgetful
 
 MAX_PDU: Final = 16_384
 _LONGEST_SEED: Final = 20_000
@@ -104,12 +106,25 @@ def negotiation(data: bytes) -> None:
     assert all(number % 2 for number in answer.contexts)
 
 
+_LAYOUTS: Final = Layouts()  # learns from all that is scanned here
+
+
+def _scanned_with(layouts: Layouts, data: bytes, syntax: str) -> dict[int, bytes]:
+    usual, header._layouts = header._layouts, layouts  # type: ignore[misc]
+    try:
+        return header.scan(Reader(data), syntax).elements
+    finally:
+        header._layouts = usual  # type: ignore[misc]
+
+
 def data_set(data: bytes) -> None:
     """Any bytes have a header, bounded in every way; who it is is known or told to be unknown."""
     syntax, data = _SYNTAXES[data[0] % len(_SYNTAXES)] if data else EXPLICIT, data[1:]
     reader = Reader(data)
     found = header.scan(reader, syntax)
     assert found.elements.keys() <= WANTED
+    again, walked = (_scanned_with(layouts, data, syntax) for layouts in (_LAYOUTS, Forgetful()))
+    assert again == found.elements == walked
     assert reader.farthest <= header.MAX_SCANNED + header.MAX_VALUE + header.WINDOW
     for value in found.elements.values():
         assert len(value) <= header.MAX_VALUE

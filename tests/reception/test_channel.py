@@ -8,6 +8,7 @@ import struct
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,8 @@ from typing import Any
 import pytest
 
 from node.errors import DeadlineExceeded, IndexUnavailable
-from node.model import ObjectKey, RawHeader, Received
+from node.header import raw as raw_header
+from node.model import ObjectKey, Received
 from node.reception import channel
 from node.reception.channel import Channel, ChannelClosed, ChannelGarbled, Kind
 from tests.harness import eventually
@@ -256,6 +258,10 @@ def test_who_tells_is_not_woken_when_it_is_read(stack: ExitStack) -> None:
     assert switches(pair.readers[0]) - before < 20
 
 
+def _ends_with(notes: list[int], number: int) -> bool:
+    return notes[-1:] == [number]
+
+
 def test_messages_that_keep_coming_gather(stack: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
     notes: list[int] = []
     pauses: list[float] = []
@@ -267,7 +273,7 @@ def test_messages_that_keep_coming_gather(stack: ExitStack, monkeypatch: pytest.
         now[0] += later
         data = pickle.dumps((Kind.TELL, 0, "note", (number,)))
         raw.socket.sendall(struct.pack("<I", len(data)) + data)
-        eventually(lambda number=number: notes[-1:] == [number])
+        eventually(partial(_ends_with, notes, number))
         assert pauses == expected
     raw.socket.sendall(struct.pack("<I", len(data)))  # nothing gathers inside a message
     eventually(lambda: pauses == [1, 1])
@@ -277,7 +283,7 @@ def test_messages_that_keep_coming_gather(stack: ExitStack, monkeypatch: pytest.
 
 
 def test_a_record_comes_as_it_went(stack: ExitStack) -> None:
-    key, header = ObjectKey("1.2", "1.2.3", "1.2.3.4"), RawHeader({0x00080018: b"1.2.3.4\0"}, True, False)
+    key, header = ObjectKey("1.2", "1.2.3", "1.2.3.4"), raw_header({0x00080018: b"1.2.3.4\0"}, True, False)
     sent = Received("a-1", key, "1.2.5", "1.2.840.10008.1.2", 10, header, "CT1", "NODE", 1.5, 7)
     arrived: list[Received] = []
     Pair(stack, {}, {"put": arrived.append}).here.tell("put", sent)

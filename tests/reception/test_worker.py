@@ -51,7 +51,7 @@ class House:
         self.ready = threading.Event()
         handlers: dict[str, Callable[..., Any]] = {
             "ready": self.ready.set,
-            "put": self.items.append,
+            "put": self.items.extend,
             "reports": self.reports.extend,
             "catch_up": lambda: None,
         }
@@ -81,15 +81,37 @@ def store(wire: Wire, number: int) -> str:
     return wire.send(request(number)).status()
 
 
-def the_record_is_told_before_the_answer() -> None:
+def what_was_answered_is_told_soon() -> None:
     with closing(House()) as house:
-        assert house.sock.recv(65536)  # ready
+        house.read()
         with Wire.established(house.port) as wire:
             assert store(wire, 1) == "0x0000"
-            assert b"put" in house.sock.recv(65536, socket.MSG_DONTWAIT)
+        eventually(lambda: len(house.items) == 1)
         (name,) = house.incoming()
         assert "-a1b2-" in name
         assert name.endswith(".dcm")
+
+
+def what_was_answered_is_told_before_a_question_is_answered() -> None:
+    worker._RECORD_SECONDS = 600.0  # type: ignore[misc]
+    with closing(House()) as house:
+        house.read()
+        with Wire.established(house.port) as wire:
+            for number in range(3):
+                assert store(wire, number) == "0x0000"
+            assert not house.items
+            house.channel.call("flush", seconds=20)
+            assert {item.name + ".dcm" for item in house.items} == set(house.incoming())
+
+
+def many_are_told_without_a_question() -> None:
+    worker._RECORD_SECONDS = 600.0  # type: ignore[misc]
+    with closing(House()) as house:
+        house.read()
+        with Wire.established(house.port) as wire:
+            for number in range(worker._MOST_RECORDS + 1):
+                assert store(wire, number) == "0x0000"
+        eventually(lambda: len(house.items) == worker._MOST_RECORDS)
 
 
 def an_owner_that_does_not_read_slows_it_down() -> None:
@@ -186,7 +208,9 @@ def a_stop_signal_is_the_owners_to_decide_on() -> None:
 @pytest.mark.parametrize(
     "scenario",
     [
-        the_record_is_told_before_the_answer,
+        what_was_answered_is_told_soon,
+        what_was_answered_is_told_before_a_question_is_answered,
+        many_are_told_without_a_question,
         an_owner_that_does_not_read_slows_it_down,
         it_refuses_while_the_index_is_behind,
         associations_stand_on_the_board,

@@ -11,9 +11,11 @@ from urllib.request import urlopen
 import orjson
 import pytest
 
-from node.model import ObjectKey, RawHeader, Received
+from node.header import raw as raw_header
+from node.model import ObjectKey, Received
 from tests.harness import LocalNode, Nodes, eventually
 from tests.kafka_broker import KafkaBroker
+from tests.scenarios.delivery import headers_of
 from tests.scenarios.sender import new_uid
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
@@ -39,7 +41,7 @@ def received(study: str) -> Iterator[Received]:
             sop_class=CT,
             transfer_syntax="1.2.840.10008.1.2.1",
             size=1,
-            header=RawHeader(elements, implicit=False, little=True),
+            header=raw_header(elements, implicit=False, little=True),
             calling_ae="CT1",
             called_ae="DICOMFHIR",
             received_at=0.0,
@@ -71,7 +73,7 @@ def test_a_study_of_24000_instances(nodes: Nodes, kafka_broker: KafkaBroker) -> 
     node.post(f"/api/studies/{study}/complete")
     eventually(lambda: node.get("/api/events?data=0")["events"][0]["state"] == "sent", 60)
     (message,) = kafka_broker.read_all(topic)
-    headers = {name: value.decode() for name, value in message.headers() or []}
+    headers = headers_of(message)
     value = message.value() or b""
     assert len(value) < 1_000_000
     sent = orjson.loads(value)

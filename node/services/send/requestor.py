@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO, Final, NamedTuple
 
 from pydicom.uid import UID
-from pynetdicom import PYNETDICOM_IMPLEMENTATION_UID
 from pynetdicom.pdu import (
     A_ABORT_RQ,
     A_ASSOCIATE_AC,
@@ -43,15 +42,15 @@ from node.errors import (
     ProtocolError,
 )
 from node.services import dimse
+from node.services.base import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from node.services.send.address import Address
 
 MAX_CONTEXTS: Final = 128  # odd presentation context identifiers 1..255, PS3.8 9.3.2.2
 
 _APPLICATION_CONTEXT: Final = "1.2.840.10008.3.1.1.1"
-_VERSION_NAME: Final = "DICOMFHIR"
-_ANNOUNCED_PDU: Final = 16384  # a requestor of C-STORE only receives small answers
+ANNOUNCED_PDU: Final = 16384  # a requestor of C-STORE only receives small answers
 _ANSWER_BOUND: Final = 1 << 20  # no PDU that answers us is longer; a length above it is not read
-_LARGEST_PDU: Final = 131072  # measured: longer PDUs are slower, whatever the peer would take
+LARGEST_PDU: Final = 131072  # measured: longer PDUs are slower, whatever the peer would take
 _SMALLEST_PDU: Final = 64
 _SHORTEST_ACCEPT: Final = 74  # its fixed fields, PS3.8 9.3.3: pynetdicom's decoder takes less without a word
 _PDV_OVERHEAD: Final = 6  # item length, context id, message control header: PS3.8 9.3.5.1
@@ -139,12 +138,12 @@ class Requestor:
             decoded.decode(pdu)
             answer = decoded.to_primitive()
             results = answer.presentation_context_definition_results_list
-            longest = answer.maximum_length_received or _LARGEST_PDU  # 0: no limit, PS3.8 D.1
+            longest = answer.maximum_length_received or LARGEST_PDU  # 0: no limit, PS3.8 D.1
         except _UNDECODABLE as error:
             raise ProtocolError(f"the peer's A-ASSOCIATE-AC can't be read: {error}") from error
         if longest < _SMALLEST_PDU:
             raise ProtocolError(f"the peer announced a maximum PDU length of {longest} bytes")
-        self._fragment = (min(longest, _LARGEST_PDU) - _PDV_OVERHEAD) & ~1
+        self._fragment = (min(longest, LARGEST_PDU) - _PDV_OVERHEAD) & ~1
         self._buffer = memoryview(bytearray(12 + self._fragment))
         proposed = {2 * place + 1: context for place, context in enumerate(contexts)}
         self.refused = dict.fromkeys(contexts, "not accepted: the peer did not answer this context")
@@ -328,11 +327,11 @@ def _associate_request(called_ae: str, calling_ae: str, contexts: list[Context])
             f"an association proposes 1 to {MAX_CONTEXTS} presentation contexts, not {len(contexts)}"
         )
     length = MaximumLengthNotification()
-    length.maximum_length_received = _ANNOUNCED_PDU
+    length.maximum_length_received = ANNOUNCED_PDU
     implementation = ImplementationClassUIDNotification()
-    implementation.implementation_class_uid = PYNETDICOM_IMPLEMENTATION_UID
+    implementation.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
     version = ImplementationVersionNameNotification()
-    version.implementation_version_name = _VERSION_NAME
+    version.implementation_version_name = IMPLEMENTATION_VERSION_NAME
     proposed = []
     for place, (abstract, transfer) in enumerate(contexts):
         context = build_context(UID(abstract), UID(transfer))

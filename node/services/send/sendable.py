@@ -116,9 +116,7 @@ def _inspect(path: Path, file: BinaryIO) -> Sendable | NotSent:
         if not preamble:
             return NotSent(path, "no DICOM", skipped="not DICOM")
         return NotSent(path, f"not readable as DICOM: {error}")
-    found = scan_header(
-        lambda at, count: os.pread(file.fileno(), count, offset + at), transfer_syntax
-    ).elements
+    found = scan_header(lambda at, count: os.pread(file.fileno(), count, offset + at), transfer_syntax).own
     sop_class = _text(found.get(SOP_CLASS_UID, b"")) or _meta_uid(meta, _MEDIA_CLASS)
     sop_instance = _text(found.get(SOP_INSTANCE_UID, b"")) or _meta_uid(meta, _MEDIA_INSTANCE)
     if _DICOMDIR in (sop_class, _meta_uid(meta, _MEDIA_CLASS)):
