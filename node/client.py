@@ -14,7 +14,7 @@ import orjson
 
 from node.errors import NodeError
 
-_TIMEOUT_SECONDS: Final = 35.0
+TIMEOUT_SECONDS: Final = 35.0
 _FOLLOW_SECONDS: Final = 1.0
 
 # A proxy of the environment is for the way out of the house, not for a node on this machine or beside it.
@@ -35,9 +35,10 @@ class ApiError(NodeError):
 
 class Client:
     """Speaks to one node at ``url`` (``http://host:port``, or only the latter two); ``token`` for commands off
-    loopback."""
+    loopback, ``timeout`` the seconds that an answer may take."""
 
-    def __init__(self, url: str, token: str = "") -> None:
+    def __init__(self, url: str, token: str = "", timeout: float = TIMEOUT_SECONDS) -> None:
+        self._timeout = timeout
         self._url = (url if "://" in url else f"http://{url}").rstrip("/")
         self._token = token
 
@@ -51,7 +52,7 @@ class Client:
                 request.add_header("Content-Type", "application/json")
                 if self._token:
                     request.add_header("Authorization", f"Bearer {self._token}")
-            with _DIRECT.open(request, timeout=_TIMEOUT_SECONDS) as response:
+            with _DIRECT.open(request, timeout=self._timeout) as response:
                 return orjson.loads(response.read())
         except urllib.error.HTTPError as error:
             with error:
@@ -96,6 +97,44 @@ class Client:
         """Publish events again; ``replayed`` and ``unknown`` ids."""
         answer: dict[str, Any] = self._call("POST", "/api/events/replay", body={"ids": list(ids)})
         return answer
+
+    def status(self) -> dict[str, Any]:
+        """The node at a glance, as ``web.services.WebServices.status`` has it."""
+        found: dict[str, Any] = self._call("GET", "/api/status")
+        return found
+
+    def callers(self) -> list[dict[str, Any]]:
+        """Who calls, last seen first."""
+        found: list[dict[str, Any]] = self._call("GET", "/api/callers")["callers"]
+        return found
+
+    def timeline(self, uid: str) -> dict[str, Any]:
+        """``arrivals`` and ``versions`` of a study."""
+        found: dict[str, Any] = self._call("GET", f"/api/studies/{_quoted(uid)}/timeline")
+        return found
+
+    def quarantine(self, limit: int = 100, offset: int = 0) -> list[dict[str, Any]]:
+        """What is in quarantine: what waits for a decision, then the rest, each newest first."""
+        found: list[dict[str, Any]] = self._call(
+            "GET", "/api/quarantine", {"limit": limit, "offset": offset}
+        )["quarantine"]
+        return found
+
+    def quarantined(self, number: int) -> dict[str, Any]:
+        """One row of quarantine, with what is held and what is stored in its place. Raises ``ApiError`` with
+        ``http_status`` 404 when it is not there."""
+        found: dict[str, Any] = self._call("GET", f"/api/quarantine/{number}")
+        return found
+
+    def release(self, number: int) -> dict[str, Any]:
+        """Take an object in, or publish a study held back; the row after it. Raises ``ApiError``, 409 says why not."""
+        found: dict[str, Any] = self._call("POST", f"/api/quarantine/{number}/release")
+        return found
+
+    def discard(self, number: int) -> dict[str, Any]:
+        """Delete a quarantined object's bytes; the row after it. Raises ``ApiError``, 409 says why not."""
+        found: dict[str, Any] = self._call("POST", f"/api/quarantine/{number}/discard")
+        return found
 
 
 def _quoted(uid: str) -> str:

@@ -190,6 +190,23 @@ class StudyConflict(NodeError):
     hint = "`dicom-fhir-node studies UID` shows its state."
 
 
+class QuarantineNotFound(NodeError):
+    """Nothing in quarantine has this number."""
+
+    hint = "`dicom-fhir-node quarantine` lists what is there, newest first."
+
+
+class QuarantineConflict(NodeError):
+    """The command does not apply to what is in quarantine under this number."""
+
+    hint = "`dicom-fhir-node quarantine ID` shows its state."
+
+    def __init__(self, what: str, hint: str = "") -> None:
+        super().__init__(what)
+        if hint:
+            self.hint = hint  # type: ignore[misc]
+
+
 class ResourceInvalid(NodeError):
     """A built FHIR resource does not pass its check; its event is parked with this reason."""
 

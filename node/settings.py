@@ -294,12 +294,16 @@ def _as(kind: type[T], table: Table) -> T:
 
 
 class Http(Table):
-    """The HTTP listener; ``allowed_hosts`` are names that Host may have besides addresses and localhost."""
+    """The HTTP listener; ``allowed_hosts`` are names that Host may have besides addresses and localhost,
+    ``public_url`` is where consumers of events reach it, ``show_identifiers`` whether what people look at tells who
+    the patient is."""
 
     host: str = "127.0.0.1"
     port: Port = 8042
+    public_url: WebRoot = ""
     token: SecretStr = SecretStr("")
     allowed_hosts: tuple[str, ...] = ()
+    show_identifiers: bool = False
 
     def problems(self) -> Iterator[tuple[str, str]]:
         if not is_loopback(self.host) and not self.token.get_secret_value():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from typing import Final
 
+from node.activity import Activity
 from node.errors import NodeError
 from node.logs import get_logger
 from node.metrics import Metrics
@@ -19,19 +20,25 @@ _NOTABLE: Final = frozenset(("rejected", "timeout", "protocol-error", "failed"))
 class Telemetry:
     """The observer of associations, index writer, clock, publication and relay. Any thread may call it."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, activity: Activity | None = None) -> None:
+        """``activity``: what the status page shows, beside the metrics."""
         self._metrics = metrics
+        self._activity = activity
         self._index_error: str | None = None
 
     # association/
 
     def stored(self, calling_ae: str, status: int, size: int, seconds: float, why: str) -> None:
         self._metrics.stored(calling_ae, status, size, seconds)
+        if self._activity is not None:
+            self._activity.stored(calling_ae, status, size)
         if status:
             _log.warning("store_refused", calling_ae=calling_ae, status=f"0x{status:04X}", size=size, why=why)
 
     def association_ended(self, calling_ae: str, address: str, result: str, why: str, objects: int) -> None:
         self._metrics.association(result)
+        if self._activity is not None:
+            self._activity.association_ended(calling_ae, result)
         level = _log.warning if result in _NOTABLE else _log.info
         level(
             "association_ended",
@@ -55,11 +62,31 @@ class Telemetry:
 
     def late(self, calling_ae: str, count: int) -> None:
         self._metrics.late_instances(calling_ae, count)
+        if self._activity is not None:
+            self._activity.late(calling_ae, count)
 
     def quarantined(self, reason: str, study: str, file: str, calling_ae: str) -> None:
         """An object (``file`` below quarantine/), or a study as a whole; /api/quarantine has the details."""
         self._metrics.quarantined(reason)
         _log.warning("quarantined", reason=reason, study=study, file=file, calling_ae=calling_ae)
+
+    # quarantine, by an operator
+
+    def released(self, reason: str, study: str, file: str) -> None:
+        """An object was taken in, or (``file`` is empty) a study published, that had been held back."""
+        self._metrics.released(reason)
+        _log.info("quarantine_released", reason=reason, study=study, file=file)
+
+    def discarded(self, reason: str, study: str, file: str) -> None:
+        """An object's bytes were deleted."""
+        self._metrics.discarded(reason)
+        _log.warning("quarantine_discarded", reason=reason, study=study, file=file)
+
+    def unsettled(self, file: str, error: NodeError) -> None:
+        """What an operator decided on a quarantined object before a crash can't be carried out now."""
+        _log.error("quarantine_unsettled", file=file, **_fault(error))
+
+    # index writer
 
     def index_failed(self, error: NodeError, waiting: int) -> None:
         if str(error) != self._index_error:  # an outage is logged once, not at every attempt

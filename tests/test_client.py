@@ -146,3 +146,39 @@ def test_a_proxy_of_the_environment_is_not_asked(server: str, monkeypatch: pytes
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     answer({"studies": [], "next": None})
     assert Client(server).studies() == []
+
+
+def test_the_node_as_a_whole(server: str) -> None:
+    client = Client(server)
+    answer({"ae_title": "NODE"})
+    answer({"callers": [{"calling_ae": "CT1"}]})
+    answer({"arrivals": [], "versions": []})
+    assert client.status() == {"ae_title": "NODE"}
+    assert client.callers() == [{"calling_ae": "CT1"}]
+    assert client.timeline("1.2") == {"arrivals": [], "versions": []}
+    assert [path for _, path, *_ in Handler.asked] == [
+        "/api/status",
+        "/api/callers",
+        "/api/studies/1.2/timeline",
+    ]
+
+
+def test_quarantine_and_what_is_done_with_it(server: str) -> None:
+    client = Client(server, "secret")
+    answer({"quarantine": [{"id": 3}], "next": None})
+    for state in ("waiting", "released", "discarded"):
+        answer({"id": 3, "state": state})
+    answer({"error": "3 was released", "hint": "Look at it."}, 409)
+    assert client.quarantine(5) == [{"id": 3}]
+    found = [client.quarantined(3), client.release(3), client.discard(3)]
+    assert [row["state"] for row in found] == ["waiting", "released", "discarded"]
+    with pytest.raises(ApiError, match="3 was released") as refused:
+        client.discard(3)
+    assert (refused.value.http_status, refused.value.hint) == (409, "Look at it.")
+    assert [(method, path, token) for method, path, _, token in Handler.asked] == [
+        ("GET", "/api/quarantine?limit=5&offset=0", None),
+        ("GET", "/api/quarantine/3", None),
+        ("POST", "/api/quarantine/3/release", "Bearer secret"),
+        ("POST", "/api/quarantine/3/discard", "Bearer secret"),
+        ("POST", "/api/quarantine/3/discard", "Bearer secret"),
+    ]

@@ -41,3 +41,12 @@ def test_find(ae_title: str, address: str | None, expected: Peer | None) -> None
 
 def test_strangers_can_be_refused_everything() -> None:
     assert Peers([], []).find("ANY", "127.0.0.1").services == frozenset()
+
+
+def test_who_is_known_is_told_by_the_title_wherever_it_calls_from() -> None:
+    """A caller of a list may have called from several addresses, and from none that is remembered."""
+    assert [name for name in ("CT1", "CT9", "WS1", "WS3", "other") if TABLE.knows(name)] == [
+        "CT1",
+        "CT9",
+        "WS1",
+    ]

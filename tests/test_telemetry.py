@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 
 from node import logs
-from node.errors import IndexUnavailable
+from node.activity import Activity
+from node.errors import IndexUnavailable, StorageError
 from node.metrics import Metrics
 from node.model import Event, Finding
 from node.peers import Peer, Peers
 from node.telemetry import Telemetry
+from node.timing import SystemTime
 from tests.test_logs import as_before
 
 __all__ = ["as_before"]
@@ -156,3 +158,31 @@ def test_no_field_is_dropped(heard: Heard) -> None:
     lines = heard.lines()
     assert len(lines) == 11
     assert [line["dropped"] for line in lines if "dropped" in line] == []
+
+
+def test_what_an_operator_does_with_quarantine(heard: Heard) -> None:
+    heard.telemetry.released("duplicate", "1.2", "duplicate/0001.dcm")
+    heard.telemetry.discarded("DataSetError", "", "DataSetError/0002.dcm")
+    heard.telemetry.unsettled("duplicate/0003.dcm", StorageError("move: Input/output error"))
+    assert heard.metric('quarantine_released_total{reason="duplicate"}') == 1
+    assert heard.metric('quarantine_discarded_total{reason="DataSetError"}') == 1
+    released, discarded, unsettled = heard.lines()
+    assert (released["event"], released["study"], released["file"]) == (
+        "quarantine_released",
+        "1.2",
+        "duplicate/0001.dcm",
+    )
+    assert (discarded["event"], discarded["level"]) == ("quarantine_discarded", "warning")
+    assert (unsettled["event"], unsettled["error"]) == ("quarantine_unsettled", "move: Input/output error")
+    assert not any("dropped" in line for line in heard.lines())
+
+
+def test_the_recorder_hears_what_the_metrics_hear() -> None:
+    activity = Activity(SystemTime())
+    telemetry = Telemetry(Metrics(Peers([], ()), "1.0"), activity)
+    telemetry.stored("CT7", 0x0000, 5, 0.1, "")
+    telemetry.stored("CT7", 0xC000, 5, 0.1, "no UID")
+    telemetry.association_ended("CT7", "10.0.0.1", "aborted", "", 1)
+    telemetry.late("CT7", 3)
+    (caller,) = activity.callers()
+    assert (caller.objects, caller.bytes, caller.failures, caller.refused, caller.late) == (1, 5, 1, 1, 3)

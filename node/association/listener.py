@@ -211,6 +211,12 @@ class Listener:
             default=None,
         )
 
+    def callers(self) -> dict[str, int]:
+        """How many associations each calling AE title has open now."""
+        with self._lock:
+            open_now = [c.receiver for c in self._connections.values() if c.peer and c.receiver]
+        return dict(Counter(receiver.calling_ae for receiver in open_now if receiver.calling_ae))
+
     def stop(self, seconds: float) -> int:
         """Accept no more, let open associations end for ``seconds``, then cut; returns how many were cut."""
         self._stopping = True

@@ -34,12 +34,12 @@ from node.services.base import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_
 VERIFICATION: Final = "1.2.840.10008.1.1"
 APPLICATION_CONTEXT: Final = "1.2.840.10008.3.1.1.1"
 DICOM_ROOT: Final = "1.2.840.10008."
-_STORAGE_ROOT: Final = "1.2.840.10008.5.1.4.1.1."
+STORAGE_ROOT: Final = "1.2.840.10008.5.1.4.1.1."
 MAX_CONTEXTS: Final = 128  # odd ids 1 to 255, PS3.8 9.3.2.2
 _KEPT_AGREEMENTS: Final = 64  # of 20 KB each at most
 
-# Native and deflated encodings of commands and identifiers that the query and echo services speak
-_MESSAGE_SYNTAXES: Final = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
+# Encodings of identifiers that the query service speaks, in the order in which the node prefers them
+MESSAGE_SYNTAXES: Final = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
 _ANY_TITLES: Final = b"ANY".ljust(16) * 2
 _LEGAL_UID: Final = re.compile(r"[0-9]+(\.[0-9]+)*")
 
@@ -65,7 +65,7 @@ _USERNAME_AND_PASSCODE: Final = 2
 _OTHER_IDENTITIES: Final = {3: "a Kerberos ticket", 4: "a SAML assertion", 5: "a JSON web token"}
 
 # Every class that PS3.6 Table A-1 knows as storage, retired ones included
-_STORAGE: Final = frozenset(
+STORAGE_CLASSES: Final = frozenset(
     uid
     for uid, (name, kind, *_rest) in UID_dictionary.items()
     if kind == "SOP Class" and "Storage" in name and "Commitment" not in name and "Media" not in name
@@ -100,9 +100,9 @@ def is_storage(abstract_syntax: str) -> bool:
     if not _LEGAL_UID.fullmatch(abstract_syntax) or len(abstract_syntax) > 64:
         return False
     if abstract_syntax in UID_dictionary:
-        return abstract_syntax in _STORAGE
+        return abstract_syntax in STORAGE_CLASSES
     # A class newer than the dictionary: the standard gives storage classes numbers under this root.
-    return abstract_syntax.startswith(_STORAGE_ROOT) or not abstract_syntax.startswith(DICOM_ROOT)
+    return abstract_syntax.startswith(STORAGE_ROOT) or not abstract_syntax.startswith(DICOM_ROOT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,7 +302,7 @@ def _supported(proposed: PresentationContext) -> list[PresentationContext]:
     first, because the bytes are kept as sent."""
     abstract = str(proposed.abstract_syntax)
     if abstract == VERIFICATION or abstract in find.MODELS:
-        return [_context(abstract, _MESSAGE_SYNTAXES)]
+        return [_context(abstract, MESSAGE_SYNTAXES)]
     if is_storage(abstract):
         legal = [str(uid) for uid in proposed.transfer_syntax if _LEGAL_UID.fullmatch(str(uid))]
         return [_context(abstract, legal)]

@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 
 # Raised together with a step in migrations/versions/
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 
 # A key in ``meta`` while the index is made anew from the objects (index.rebuild).
 REBUILDING: Final = "rebuilding"
@@ -176,4 +176,6 @@ quarantine = Table(
     Column("calling_ae", String, nullable=False),
     Column("at", Float, nullable=False),
     Column("released_at", Float),
+    Column("discarded_at", Float),  # the file was deleted by an operator
+    Column("displaced", Integer),  # id of the row with the object whose place the released one took
 )

@@ -18,7 +18,6 @@ from node.model import Event, HeaderSet, InstanceRow, Reason, StudyState
 _STUDY = schema.study
 _CLOCK: Final = "clock"  # meta: on which machine, and with which offset, times were written
 _CLOCK_TOLERANCE: Final = 1.0  # seconds: less is the clock being disciplined, not set
-_SUMMARY = tuple(column for column in _STUDY.c if column.name != "attributes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,21 +215,21 @@ class Studies:
             )
 
     def summaries(self, state: str | None, limit: int, offset: int) -> list[Mapping[str, Any]]:
-        """Study rows without attributes, last changed first."""
-        query = sa.select(*_SUMMARY).order_by(_STUDY.c.last_at.desc(), _STUDY.c.uid)
+        """Study rows, last changed first."""
+        query = sa.select(_STUDY).order_by(_STUDY.c.last_at.desc(), _STUDY.c.uid)
         if state is not None:
             query = query.where(_STUDY.c.state == state)
         with self._engine.read() as connection:
             return [dict(row) for row in connection.execute(query.limit(limit).offset(offset)).mappings()]
 
     def summary(self, uid: str) -> tuple[Mapping[str, Any], list[Mapping[str, Any]]]:
-        """One study's row and its series' rows, without attributes. Raises ``StudyNotFound``."""
+        """One study's row and its series' rows. Raises ``StudyNotFound``."""
         series = schema.series
         with self._engine.read() as connection:
-            found = connection.execute(sa.select(*_SUMMARY).where(_STUDY.c.uid == uid)).mappings().first()
+            found = connection.execute(sa.select(_STUDY).where(_STUDY.c.uid == uid)).mappings().first()
             if found is None:
                 raise StudyNotFound(f"no study {uid}")
-            query = sa.select(series.c.uid, series.c.modality, series.c.instances)
+            query = sa.select(series.c.uid, series.c.modality, series.c.instances, series.c.attributes)
             parts = connection.execute(query.where(series.c.study == uid).order_by(series.c.uid)).mappings()
             return dict(found), [dict(part) for part in parts]
 
@@ -240,10 +239,18 @@ class Studies:
             query = sa.select(sa.func.count()).select_from(_STUDY).where(_STUDY.c.state.in_(("open", "held")))
             return int(connection.scalar(query) or 0)
 
-    def quarantined(self, limit: int, offset: int) -> list[Mapping[str, Any]]:
-        """Quarantine rows, newest first."""
+    def quarantine_waiting(self) -> int:
+        """Rows of quarantine that nobody has decided on."""
         table = schema.quarantine
-        query = sa.select(table).order_by(table.c.id.desc()).limit(limit).offset(offset)
+        with self._engine.read() as connection:
+            waiting = sa.and_(table.c.released_at.is_(None), table.c.discarded_at.is_(None))
+            return int(connection.scalar(sa.select(sa.func.count()).select_from(table).where(waiting)) or 0)
+
+    def quarantined(self, limit: int, offset: int) -> list[Mapping[str, Any]]:
+        """Quarantine rows: those that nobody has decided on, then the others; each newest first."""
+        table = schema.quarantine
+        decided = sa.or_(table.c.released_at.is_not(None), table.c.discarded_at.is_not(None))
+        query = sa.select(table).order_by(decided, table.c.id.desc()).limit(limit).offset(offset)
         with self._engine.read() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 

@@ -102,7 +102,7 @@ class IndexWriter:
         """Hand over a durable object; never blocks."""
         with self._condition:
             self._waiting.append(item)
-            self._waiting_bytes += _weight(item)
+            self._waiting_bytes += weight(item)
             self._put += 1
             # The writer waits for the first of a batch and for a full one: to wake it for each object of a
             # batch would cost the receivers more than their own work here.
@@ -135,6 +135,11 @@ class IndexWriter:
     def failing(self) -> str | None:
         """Why the newest batch can't be written, or None."""
         return self._failing
+
+    @property
+    def ended(self) -> bool:
+        """A fault of ours has ended its thread: what waits for it waits in vain."""
+        return self._ended
 
     def wait_until_current(self, seconds: float = 30.0) -> None:
         """Return when everything handed over before this call is indexed. Raises ``IndexUnavailable``."""
@@ -198,7 +203,7 @@ class IndexWriter:
             )
             self._hurry = False
             batch = [self._waiting.popleft() for _ in range(min(MAX_BATCH, len(self._waiting)))]
-            self._waiting_bytes -= sum(map(_weight, batch))
+            self._waiting_bytes -= sum(map(weight, batch))
             return batch
 
     def _do_jobs(self) -> None:
@@ -312,9 +317,9 @@ class IndexWriter:
                 self._files.adopt(received.name, received.key)
 
 
-def _weight(item: Item) -> int:
+def weight(item: Item) -> int:
     """Bytes of the header that an object waits with."""
-    return sum(map(len, item.header.elements.values())) if isinstance(item, Received) else 0
+    return item.header.size if isinstance(item, Received) else 0
 
 
 def _raise_if_passing(error: Exception) -> None:

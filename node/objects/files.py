@@ -65,8 +65,12 @@ class FileObjects:
 
     def begin(self, preamble: bytes) -> IncomingFile:
         """Open a new object whose file starts with ``preamble``. Raises ``StorageError``."""
-        name = f"{time.time_ns():016x}{self._label}{next(self._numbers) & 0xFFFFFF:06x}"
+        name = self.new_name()
         return IncomingFile(self._prefix + name, self._incoming_fd, name, preamble, self._durable)
+
+    def new_name(self) -> str:
+        """A name for incoming/ that no object has or had; names sort by when they were made."""
+        return f"{time.time_ns():016x}{self._label}{next(self._numbers) & 0xFFFFFF:06x}"
 
     def waiting(self, label: str = "") -> Iterator[str]:
         """Names of committed objects not under their key yet, oldest first; partial ones are removed.
@@ -112,6 +116,40 @@ class FileObjects:
         with contextlib.suppress(FileNotFoundError):  # moved before a crash
             self._move(self.path(key), self._quarantine / moved)
         return moved
+
+    def quarantined(self) -> Iterator[str]:
+        """Names of the objects in quarantine, each ``reason/name.dcm``."""
+        for folder in sorted(path for path in self._quarantine.iterdir() if path.is_dir()):
+            yield from sorted(f"{folder.name}/{path.name}" for path in folder.glob(f"*{_DICOM}"))
+
+    def open_quarantined(self, file: str) -> BinaryIO:
+        """Read an object in quarantine by its name there; raises ``FileNotFoundError``."""
+        return (self._quarantine / file).open("rb")
+
+    def is_quarantined(self, file: str) -> bool:
+        """An object lies in quarantine under this name."""
+        return (self._quarantine / file).exists()
+
+    def is_waiting(self, name: str) -> bool:
+        """An object lies in incoming under this name."""
+        return self.waiting_path(name).exists()
+
+    def retake(self, file: str, name: str) -> None:
+        """Move an object from quarantine into incoming as ``name``; harmless when it was moved before."""
+        target = self.waiting_path(name)
+        try:
+            self._move(self._quarantine / file, target)
+        except FileNotFoundError:
+            if not target.exists():
+                raise StorageError(f"object {file} is not in quarantine") from None
+
+    def delete_quarantined(self, file: str) -> None:
+        """Delete an object in quarantine; harmless when it is gone. Raises ``StorageError``."""
+        path = self._quarantine / file
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError(f"delete {path}: {error.strerror}") from error
 
     def _move(self, source: Path | str, target: Path | str) -> None:
         try:
@@ -179,6 +217,14 @@ class FileObjects:
         except OSError as error:
             raise StorageError(f"free space of {self._incoming}: {error.strerror}") from error
         return stat.f_bavail * stat.f_frsize
+
+    def total_bytes(self) -> int:
+        """Size of the file system that the objects are on. Raises ``StorageError``."""
+        try:
+            stat = os.statvfs(self._incoming)
+        except OSError as error:
+            raise StorageError(f"size of {self._incoming}: {error.strerror}") from error
+        return stat.f_blocks * stat.f_frsize
 
     def close(self) -> None:
         os.close(self._incoming_fd)

@@ -96,6 +96,11 @@ class Nursery:
         return cls(owners, pid)
 
     @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._pid
+
+    @property
     def gone(self) -> bool:
         """It has ended, or does not answer: nothing can be spawned any more."""
         return self._gone

@@ -7,14 +7,14 @@ import secrets
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from node import wiring
 from node.association.listener import bind
-from node.association.receiver import Observer
 from node.association.tls import TlsFiles
 from node.config import Config
 from node.errors import IndexUnavailable, NodeError
@@ -23,6 +23,7 @@ from node.model import Received, Rejection
 from node.reception.board import Board
 from node.reception.channel import Channel, ChannelClosed
 from node.reception.nursery import Nursery, Process
+from node.reception.owner import Owner, Reporter
 from node.reception.worker import Start, write_tls
 
 _log = get_logger(__name__)
@@ -40,29 +41,6 @@ _RESTART_SECONDS: Final = (1.0, 30.0)  # the pause before another is started, an
 _BURY_SECONDS: Final = 5.0
 # What receivers may report to the observer
 _REPORTS: Final = ("stored", "association_ended", "found")
-
-
-class Owner(Protocol):
-    """What receivers hand over, and ask; ``node.reception.desk`` has it."""
-
-    def put(self, item: Received | Rejection) -> None:
-        """A durable object, or one for quarantine. Never blocks."""
-
-    def behind(self) -> str | None:
-        """Why the index can take no more, or None."""
-
-    def catch_up(self) -> None:
-        """Return when everything that was put is indexed. Raises ``IndexUnavailable``."""
-
-    def left_behind(self, label: str) -> int:
-        """Take in what a receiver that died had acknowledged but not told; returns how many objects."""
-
-
-class Reporter(Observer, Protocol):
-    """The observer of associations, which also hears of queries."""
-
-    def found(self, level: str, status: int) -> None:
-        """A query ended."""
 
 
 class _Receiver:
@@ -126,6 +104,7 @@ class Pool:
         self._receivers: dict[int, _Receiver] = {}
         self._threads: list[threading.Thread] = []
         self._stopping = threading.Event()
+        self._died = 0
         self._socket: socket.socket | None = None
 
     def start(self) -> tuple[str, int]:
@@ -166,6 +145,17 @@ class Pool:
         return f"{ready} of {self._count} receiver processes run: {why}"
 
     @property
+    def counts(self) -> tuple[int, int, int]:
+        """Receivers that run, that there should be, and that died so far."""
+        return self._ready, self._count, self._died
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """Process ids by name; they may have ended meanwhile."""
+        receivers = {f"receiver-{one.slot}": one.process.pid for one in list(self._receivers.values())}
+        return {"nursery": self._nursery.pid, **receivers}
+
+    @property
     def associations(self) -> int:
         """Negotiated associations open now, in all receivers."""
         return self._board.associations
@@ -174,6 +164,11 @@ class Pool:
         """Monotonic time of the newest bytes from an open association that brought some of ``study``."""
         answers, _ = self._ask("movement", study)
         return max((moved for moved in answers if moved is not None), default=None)
+
+    def callers(self) -> dict[str, int]:
+        """How many associations each calling AE title has open now; receivers that don't answer are left out."""
+        answers, _ = self._ask("callers")
+        return dict(sum(map(Counter, answers), Counter[str]()))
 
     def flush(self) -> None:
         """Return when everything that receivers have told by now has been handled."""
@@ -276,8 +271,9 @@ class Pool:
 
         return {"ready": ready, "put": self._put, "reports": self._report, "catch_up": self._catch_up}
 
-    def _put(self, item: Received | Rejection) -> None:
-        self._owner.put(item)
+    def _put(self, items: list[Received | Rejection]) -> None:
+        for item in items:
+            self._owner.put(item)
         self.behind_changed()
 
     def _report(self, reports: list[tuple[str, tuple[Any, ...]]]) -> None:
@@ -310,6 +306,8 @@ class Pool:
             self._board.clear(receiver.slot)
             receiver.process.close()
         if not self._stopping.is_set():
+            with self._lock:
+                self._died += 1
             hint = "Its associations are lost; senders send again. Another is started."
             _log.error("receiver_died", pid=pid, hint=hint)
             self._run(self._bury, receiver.label, name=f"burial-{receiver.slot}")

@@ -97,7 +97,7 @@ class Api:
     async def events(self, request: Request) -> Response:
         study = request.query_params.get("study")
         if study is not None:
-            study = _checked_uid(study)
+            study = checked_uid(study)
         with_data = request.query_params.get("data", "true").lower() not in ("0", "false", "no")
         after = _number(request, "after", -1, 0)
         limit = _number(request, "limit", 20, 1, MAX_EVENTS if with_data else MAX_ROWS)
@@ -125,6 +125,27 @@ class Api:
         rows = await run_in_threadpool(self._services.quarantine, limit + 1, offset)
         return json_response({"quarantine": rows[:limit], "next": _next(rows, limit, offset)})
 
+    async def quarantined(self, request: Request) -> Response:
+        return await self._on_quarantine(request, self._services.quarantined)
+
+    async def release(self, request: Request) -> Response:
+        return await self._on_quarantine(request, self._services.release)
+
+    async def discard(self, request: Request) -> Response:
+        return await self._on_quarantine(request, self._services.discard)
+
+    async def _on_quarantine(self, request: Request, command: Callable[[int], Json]) -> Response:
+        return json_response(await run_in_threadpool(command, request.path_params["id"]))
+
+    async def status(self, _request: Request) -> Response:
+        return json_response(await run_in_threadpool(self._services.status))
+
+    async def callers(self, _request: Request) -> Response:
+        return json_response({"callers": await run_in_threadpool(self._services.callers)})
+
+    async def timeline(self, request: Request) -> Response:
+        return json_response(await run_in_threadpool(self._services.timeline, _uid(request)))
+
 
 def _next(rows: Sequence[Any], limit: int, offset: int) -> int | None:
     """The offset of the next page, None on the last."""
@@ -132,10 +153,10 @@ def _next(rows: Sequence[Any], limit: int, offset: int) -> int | None:
 
 
 def _uid(request: Request) -> str:
-    return _checked_uid(request.path_params["uid"])
+    return checked_uid(request.path_params["uid"])
 
 
-def _checked_uid(text: str) -> str:
+def checked_uid(text: str) -> str:
     if len(text) > 64 or not _UID.fullmatch(text):
         raise BadRequest("not a Study Instance UID", "A UID has digits and dots, 64 characters at most.")
     return text

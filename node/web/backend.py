@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
-
-import orjson
 
 from node import envelope
 from node.completion import Command
@@ -14,16 +11,15 @@ from node.index.outbox import Outbox, Record
 from node.index.studies import Studies
 from node.model import Reason
 from node.timing import Time
-from node.web.services import Json, WebServices, instant
-
-_TIMES: Final = ("created_at", "first_at", "last_at", "deadline", "completed_at", "at", "released_at")
-# Columns for C-FIND: they identify people, and the lists of studies are for operators
-_HIDDEN: Final = ("patient_id", "patient_issuer", "patient_name_key", "conflict", "revision")
+from node.web.operate import Operations
+from node.web.services import Json, WebServices
+from node.web.show import MASKED, Show
 
 
 class Backend:
     """Implements ``WebServices`` over the index.
 
+    ``sizes(uid)`` tells the bytes of each series and when the last of them came; ``show`` how rows become JSON.
     ``publish(uid, reason)`` completes a study now; ``build(uid, profile)`` makes its resource as it would be
     published; ``flush`` returns when what was acknowledged is indexed; ``changed``/``replayed`` wake the clock
     and the relay; ``outputs`` maps profile names to output names.
@@ -35,28 +31,35 @@ class Backend:
         outbox: Outbox,
         clock: Time,
         max_seconds: float,
+        sizes: Callable[[str], Mapping[str, tuple[int, float]]],
         publish: Callable[[str, Reason], bool],
         build: Callable[[str, str], bytes],
         flush: Callable[[], None],
         changed: Callable[[], None],
         replayed: Callable[[], None],
         outputs: Mapping[str, str],
+        show: Show = MASKED,
     ) -> None:
         self._studies = studies
         self._outbox = outbox
         self._clock = clock
         self._max_seconds = max_seconds
+        self._sizes = sizes
         self._publish = publish
         self._build = build
         self._flush = flush
         self._changed = changed
         self._replayed = replayed
         self._outputs = outputs
+        self._show = show
 
     def services(
-        self, metrics: Callable[[str], tuple[bytes, str]], reasons: Callable[[], Mapping[str, str]]
+        self,
+        metrics: Callable[[str], tuple[bytes, str]],
+        reasons: Callable[[], Mapping[str, str]],
+        operations: Operations,
     ) -> WebServices:
-        """The callables that the web application takes."""
+        """The callables that the web application takes; ``operations`` has those that are not about one study."""
         return WebServices(
             studies=self.studies,
             study=self.study,
@@ -68,16 +71,23 @@ class Backend:
             event_data=self.event_data,
             replay=self.replay,
             quarantine=self.quarantine,
+            quarantined=operations.quarantined,
+            release=lambda number: operations.release(number, self.complete),
+            discard=operations.discard,
+            status=operations.status,
+            callers=operations.callers,
+            timeline=operations.timeline,
             metrics=metrics,
             reasons=reasons,
         )
 
     def studies(self, state: str | None, limit: int, offset: int) -> Sequence[Json]:
-        return [_study(row) for row in self._studies.summaries(state, limit, offset)]
+        return [self._show.study(row) for row in self._studies.summaries(state, limit, offset)]
 
     def study(self, uid: str) -> Json:
         row, series = self._studies.summary(uid)
-        return {**_study(row), "series": [_with_times(part) for part in series]}
+        sizes = self._sizes(uid)
+        return {**self._show.study(row), "series": [self._show.series(part, sizes) for part in series]}
 
     def resource(self, uid: str, profile: str, version: int | None) -> bytes:
         """A published version as it was published; without one (or with none named) the present state."""
@@ -130,19 +140,4 @@ class Backend:
         return found
 
     def quarantine(self, limit: int, offset: int) -> Sequence[Json]:
-        return [_with_times(row) for row in self._studies.quarantined(limit, offset)]
-
-
-def _study(row: Mapping[str, Any]) -> Json:
-    values = {name: value for name, value in _with_times(row).items() if name not in _HIDDEN}
-    values["calling_aes"] = orjson.loads(row["calling_aes"])
-    values["modalities"] = [value for value in row["modalities"].split("\\") if value]
-    values["sop_classes"] = [value for value in row["sop_classes"].split("\\") if value]
-    values["number_of_series"] = values.pop("series")
-    values["conflicting"] = row["conflict"] is not None
-    return values
-
-
-def _with_times(row: Mapping[str, Any]) -> Json:
-    # SQLAlchemy's keys are a subclass of str, which orjson refuses
-    return {str(name): instant(value) if name in _TIMES else value for name, value in row.items()}
+        return [self._show.quarantined(row) for row in self._studies.quarantined(limit, offset)]

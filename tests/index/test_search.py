@@ -1,7 +1,8 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -71,7 +72,7 @@ def search(engine: Engine) -> Search:
     return Search(engine)
 
 
-def uids(records: Iterator[dict], keyword: str) -> list[str]:
+def uids(records: Iterable[dict[str, Any]], keyword: str) -> list[str]:
     return [record[keyword][0] for record in records]
 
 
@@ -124,7 +125,7 @@ STUDY_QUERIES = [
 
 
 @pytest.mark.parametrize(("query", "expected"), STUDY_QUERIES)
-def test_studies(search: Search, query: dict, expected: list[str]) -> None:
+def test_studies(search: Search, query: dict[str, list[str]], expected: list[str]) -> None:
     assert uids(search.find("STUDY", query), "StudyInstanceUID") == expected
 
 
@@ -144,7 +145,7 @@ def test_studies(search: Search, query: dict, expected: list[str]) -> None:
         ({"SOPInstanceUID": ["1.1.2.1"]}, ["1.1.2"]),
     ],
 )
-def test_series(search: Search, query: dict, expected: list[str]) -> None:
+def test_series(search: Search, query: dict[str, list[str]], expected: list[str]) -> None:
     assert uids(search.find("SERIES", query), "SeriesInstanceUID") == expected
 
 
@@ -161,7 +162,7 @@ def test_series(search: Search, query: dict, expected: list[str]) -> None:
         ({"Modality": ["PT"]}, ["1.1.2.1"]),
     ],
 )
-def test_images(search: Search, query: dict, expected: list[str]) -> None:
+def test_images(search: Search, query: dict[str, list[str]], expected: list[str]) -> None:
     assert uids(search.find("IMAGE", query), "SOPInstanceUID") == expected
 
 
@@ -175,12 +176,12 @@ def test_images(search: Search, query: dict, expected: list[str]) -> None:
         ({"PatientID": ["P3"]}, []),
     ],
 )
-def test_patients(search: Search, query: dict, expected: list[str]) -> None:
+def test_patients(search: Search, query: dict[str, list[str]], expected: list[str]) -> None:
     assert uids(search.find("PATIENT", query), "PatientID") == expected
 
 
 def test_patients_are_told_apart_by_issuer_and_without_an_id_by_name(engine: Engine, search: Search) -> None:
-    one = {"9.9.1": ({"Modality": ["CT"]}, {})}
+    one: dict[str, Any] = {"9.9.1": ({"Modality": ["CT"]}, {})}
     add_study(engine, "9.1", {"PatientID": ["P1"], "IssuerOfPatientID": ["H"]}, {"9.1.1": one["9.9.1"]})
     add_study(engine, "9.2", {"PatientID": [], "PatientName": ["A"]}, {"9.2.1": one["9.9.1"]})
     add_study(engine, "9.3", {"PatientID": [], "PatientName": ["B"]}, {"9.3.1": one["9.9.1"]})
@@ -217,7 +218,7 @@ def test_records_carry_the_keys_of_the_levels_above(search: Search) -> None:
 
 
 def test_a_series_says_what_its_own_header_says_of_the_study(engine: Engine, search: Search) -> None:
-    series = {
+    series: dict[str, Any] = {
         "6.1.1": ({"Modality": ["PT"], "StudyDescription": ["PET"]}, {"6.1.1.1": {}}),
         "6.1.2": ({"Modality": ["KO"], "StudyDescription": ["Key objects"]}, {"6.1.2.1": {}}),
     }
@@ -241,7 +242,7 @@ def test_a_key_below_the_level_is_answered_from_the_first_instance(search: Searc
 def test_pages_neither_lose_nor_repeat(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_STUDIES_A_PAGE", 2)
     monkeypatch.setattr(module, "_ROWS_A_PAGE", 2)
-    instances = {f"5.1.1.{at}": {} for at in range(5)}
+    instances: dict[str, Any] = {f"5.1.1.{at}": {} for at in range(5)}
     add_study(engine, "5.1", DOE, {f"5.1.{at}": ({"Modality": ["CT"]}, {}) for at in range(2, 7)})
     add_study(engine, "5.2", DOE, {"5.2.1": ({"Modality": ["CT"]}, instances)})
     search = Search(engine)
@@ -255,7 +256,9 @@ def test_pages_neither_lose_nor_repeat(engine: Engine, monkeypatch: pytest.Monke
 def test_no_transaction_is_open_between_matches(engine: Engine, search: Search) -> None:
     records = search.find("IMAGE", {})
     next(records)
-    assert engine._engine.pool.checkedout() == 0
+    pool = engine._engine.pool
+    assert isinstance(pool, sa.QueuePool)
+    assert pool.checkedout() == 0
     assert len(list(records)) == 4
 
 
@@ -277,6 +280,7 @@ def test_prefixes_use_an_index(engine: Engine) -> None:
     with engine.read() as connection:
         for keyword, values in plans.items():
             clause = STUDY_NARROWING[keyword](values)
+            assert clause is not None
             statement = (
                 sa.select(study.c.uid)
                 .where(clause)

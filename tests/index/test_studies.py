@@ -19,7 +19,11 @@ OTHER = f"{STUDY}.7"
 
 def event(version: int, output: str = "r5", of: str = STUDY, study: str = STUDY) -> Event:
     """``of``: the middle of its id."""
-    attributes = {"specversion": "1.0", "id": f"{output}/{of}/{version}", "studyversion": version}
+    attributes: dict[str, str | int] = {
+        "specversion": "1.0",
+        "id": f"{output}/{of}/{version}",
+        "studyversion": version,
+    }
     return Event(f"{output}/{of}/{version}", output, "imaging-study", study, attributes, b"{}")
 
 

@@ -111,11 +111,12 @@ def test_too_many_waiting_are_refused(arrivals: Arrivals) -> None:
 def test_headers_too_large_to_wait_together_are_refused(arrivals: Arrivals) -> None:
     """A stuck index and a hostile sender: few objects, and all of the memory. What is written waits no more."""
     landed = arrivals.land(ct(1))
-    large = landed.header.elements | {0x00104000: bytes(MAX_WAITING_BYTES // 4)}  # type: ignore[operator]
+    raw, comments = landed.header, bytes(MAX_WAITING_BYTES // 4)
+    large = replace(raw, own={**raw.own, 0x00104000: comments}, size=raw.size + len(comments))
     for _ in range(3):
-        arrivals.writer.put(replace(landed, header=replace(landed.header, elements=large)))
+        arrivals.writer.put(replace(landed, header=large))
     assert arrivals.writer.refusal() is None
-    arrivals.writer.put(replace(landed, header=replace(landed.header, elements=large)))
+    arrivals.writer.put(replace(landed, header=large))
     assert arrivals.writer.refusal()
     arrivals.writer.start()
     arrivals.writer.wait_until_current()

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 from starlette.types import ASGIApp
 
-from node.errors import EventNotFound, StudyConflict, StudyNotFound
+from node.errors import EventNotFound, QuarantineConflict, QuarantineNotFound, StudyConflict, StudyNotFound
 from node.index.outbox import Record
 from node.model import Event
 from node.web.services import WebServices
@@ -20,7 +20,12 @@ RESOURCE = b'{"resourceType":"ImagingStudy","b":1,"a":2.50}'
 
 
 def record(seq: int, study: str = STUDY) -> Record:
-    attributes = {"specversion": "1.0", "id": f"r5/{study}/{seq}", "subject": study, "studyversion": seq}
+    attributes: dict[str, str | int] = {
+        "specversion": "1.0",
+        "id": f"r5/{study}/{seq}",
+        "subject": study,
+        "studyversion": seq,
+    }
     event = Event(f"r5/{study}/{seq}", "r5", "imaging-study", study, attributes, RESOURCE, seq)
     return Record(event, seq, 1_700_000_000.5, 1_700_000_001.0, None, None)
 
@@ -82,6 +87,17 @@ class NodeDouble:
         self.calls.append(("replay", *ids))
         return [r.event.id for r in self.records if r.event.id in ids]
 
+    def _numbered(self, number: int, command: str) -> dict[str, Any]:
+        self.calls.append((command, number))
+        if number > 7:
+            raise QuarantineNotFound(f"nothing in quarantine has the number {number}")
+        if command != "quarantined" and number == 7:
+            raise QuarantineConflict("7 is a study", "Complete it.")
+        return {
+            "id": number,
+            "state": {"release": "released", "discard": "discarded"}.get(command, "waiting"),
+        }
+
     def services(self, **other: Any) -> WebServices:
         parts: dict[str, Any] = {
             "studies": self.studies,
@@ -94,6 +110,12 @@ class NodeDouble:
             "event_data": self.event_data,
             "replay": self.replay,
             "quarantine": lambda limit, offset: [{"id": n} for n in range(7)][offset : offset + limit],
+            "quarantined": lambda number: self._numbered(number, "quarantined"),
+            "release": lambda number: self._numbered(number, "release"),
+            "discard": lambda number: self._numbered(number, "discard"),
+            "status": lambda: {"ae_title": "DOUBLE", "reasons": dict(self.not_ready)},
+            "callers": lambda: [{"calling_ae": "CT1", "objects": 3}],
+            "timeline": lambda uid: {"arrivals": [], "versions": [], "of": self.study(uid)["uid"]},
             "metrics": lambda accept: (b"# metrics\n", f"text/plain; was={accept or 'none'}"),
             "reasons": lambda: dict(self.not_ready),
         }

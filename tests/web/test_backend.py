@@ -40,6 +40,7 @@ def backend(tmp_path: Path) -> Iterator[Backend]:
         Outbox(arrivals.engine),
         arrivals.time,
         7200.0,
+        sizes=lambda uid: {},
         publish=lambda uid, reason: False,
         build=lambda uid, profile: b"as it stands",
         flush=lambda: None,

@@ -161,6 +161,50 @@ def test_half_a_body_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     asyncio.run(run())
 
 
+def test_an_answer_that_nobody_reads_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web_server, "STALL_SECONDS", 0.1)
+    long = b"x" * 20_000_000
+
+    async def run() -> None:
+        double = NodeDouble()
+        app = create_app(double.services(metrics=lambda accept: (long, "text/plain")))
+        server = await serve_http(app, "127.0.0.1", 0)
+        with socket.create_connection(server.address, timeout=20) as client:
+            client.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            connections = server._server.server_state.connections
+            while not connections:
+                await asyncio.sleep(0)
+            async with asyncio.timeout(20):
+                while connections:
+                    await asyncio.sleep(0.01)
+        await server.stop()
+
+    asyncio.run(run())
+
+
+def test_an_answer_that_is_read_slowly_is_not_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web_server, "STALL_SECONDS", 0.05)
+    long = b"x" * 20_000_000
+
+    def read_slowly(port: int) -> int:
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+            client.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            received, pause = 0, threading.Event()
+            while chunk := client.recv(1_000_000):
+                received += len(chunk)
+                pause.wait(0.005)
+            return received
+
+    async def run() -> None:
+        double = NodeDouble()
+        app = create_app(double.services(metrics=lambda accept: (long, "text/plain")))
+        server = await serve_http(app, "127.0.0.1", 0)
+        assert await asyncio.to_thread(read_slowly, server.address[1]) > len(long)
+        await server.stop()
+
+    asyncio.run(run())
+
+
 def test_two_servers_side_by_side() -> None:
     async def run() -> None:
         servers = [
