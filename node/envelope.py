@@ -114,13 +114,17 @@ def event_id(output: str, study: str, version: int, item: Item = WHOLE_STUDY) ->
     return "/".join((output, *item, str(version)) if item.source else (output, study, str(version)))
 
 
+def event_type(kind: str, version: int) -> str:
+    """CloudEvents type of version 1, and of those after it, for a word such as ``imagingstudy``."""
+    return f"org.dicom-fhir-node.{kind}.{'completed' if version == 1 else 'amended'}.v1"
+
+
 def _attributes(output: Output, completion: Completion, item: Item, ae_title: str) -> dict[str, str | int]:
-    change = "completed" if completion.version == 1 else "amended"
     return {
         "specversion": SPECVERSION,
         "id": event_id(output.name, completion.study, completion.version, item),
         "source": f"urn:dicom-fhir-node:{ae_title}",
-        "type": f"org.dicom-fhir-node.{output.kind}.{change}.v1",
+        "type": event_type(output.kind, completion.version),
         "subject": completion.study,
         "time": rfc3339(completion.at, "microseconds"),
         "datacontenttype": f"application/fhir+json; fhirVersion={output.fhir_version}",

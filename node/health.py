@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Sequence
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from node.errors import NodeError
 
@@ -26,6 +30,11 @@ class Health:
 
     def __init__(self, checks: Sequence[Check]) -> None:
         self._checks = tuple(checks)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the checks, in their order."""
+        return tuple(check.name for check in self._checks)
 
     def reasons(self) -> dict[str, str]:
         """Check name -> why the node is not ready; empty when it is."""
@@ -73,3 +82,45 @@ def succeeds(action: Callable[[], object]) -> Probe:
         action()
 
     return probe
+
+
+SILENT: Final = "silent"  # stands beside the names of checks: they themselves do not answer
+
+
+class Prompt:
+    """``reasons`` for somebody who can't wait: what a disk that hangs does to a probe must not hide the rest.
+
+    Any thread may call it. An answer is kept for ``keep_seconds``, so that one look serves all that ask at once.
+    """
+
+    def __init__(
+        self, reasons: Callable[[], Mapping[str, str]], wait_seconds: float = 2.0, keep_seconds: float = 1.0
+    ) -> None:
+        self._reasons = reasons
+        self._wait_seconds = wait_seconds
+        self._keep_seconds = keep_seconds
+        self._lock = threading.Lock()
+        self._asked: Future[Mapping[str, str]] | None = None
+        self._asked_at = 0.0
+
+    def __call__(self) -> Mapping[str, str]:
+        """Check name -> why; ``SILENT`` alone when there is no answer after ``wait_seconds``."""
+        with self._lock:
+            now = time.monotonic()
+            asked = self._asked
+            if asked is None or (asked.done() and now - self._asked_at > self._keep_seconds):
+                asked = Future()
+                # A thread of its own, that holds up no end of the process: it may hang for as long as the disk does
+                threading.Thread(target=self._ask, args=(asked,), name="readiness", daemon=True).start()
+                # Not before: one that can't be started never answers
+                self._asked, self._asked_at = asked, now
+        try:
+            return asked.result(self._wait_seconds)
+        except TimeoutError:
+            return {SILENT: f"the checks have not answered for {time.monotonic() - self._asked_at:.0f} s"}
+
+    def _ask(self, asked: Future[Mapping[str, str]]) -> None:
+        try:
+            asked.set_result(self._reasons())
+        except BaseException as error:  # noqa: BLE001  raised where the answer is waited for
+            asked.set_exception(error)

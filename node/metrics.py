@@ -7,22 +7,22 @@ label takes values that the node's own code chooses. Never a UID, never patient 
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, Info, Metric, ProcessCollector
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from node.assemble.quality import NAMES as QUALITY_RULES
 from node.errors import NodeError
 from node.logs import get_logger
 from node.model import Event
 from node.peers import Peers
 
 NAMESPACE: Final = "dicom_node"
-OPENMETRICS: Final = "application/openmetrics-text"
 
 # An object takes 0.4 to 1.2 ms when synced to a local disk; a 2 GB one or a dying disk takes minutes
 _STORE: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 30, 120)
@@ -50,6 +50,10 @@ COUNTERS: Final[dict[str, Row]] = {
     "late_instances_total": Row("Instances that came after their study was complete.", ("calling_ae",)),
     "duplicates_total": Row("Objects whose SOP Instance UID was here already, by kind.", ("kind",)),
     "quarantined_total": Row("Objects and studies put into quarantine.", ("reason",)),
+    "quarantine_released_total": Row(
+        "Objects and studies that an operator let out of quarantine.", ("reason",)
+    ),
+    "quarantine_discarded_total": Row("Quarantined objects that an operator had deleted.", ("reason",)),
     "objects_deleted_total": Row("Objects deleted by retention, by why.", ("why",)),
     "data_quality_total": Row("Values that a resource could not use as sent, by rule.", ("rule",)),
 }
@@ -64,6 +68,63 @@ GAUGES: Final[dict[str, str]] = {
     "outbox_pending": "Events that wait for delivery.",
     "outbox_oldest_seconds": "Age of the oldest event that waits for delivery, 0 when none does.",
     "objects_bytes_free": "Bytes that can still be written where objects are kept.",
+    "objects_bytes_min_free": "Free bytes below which associations are refused (objects.min_free_bytes).",
+    "associations_limit": "Associations that may be open at a time (dicom.max_associations).",
+    "outbox_parked": "Events parked now: the sink will never take them as they are.",
+    "quarantine_waiting": "Objects and studies in quarantine that nobody has decided on yet.",
+    "ready": "1 when /readyz says ready, else 0.",
+    "receivers_running": "Receiver processes that take associations.",
+    "receivers_configured": "Receiver processes that there should be, 0 when associations are threads.",
+    "clock_seconds": "Time of the node's clock, seconds since the epoch.",
+}
+# Asked for at scrape time like gauges; with a label the source answers with a value for each of its values.
+SAMPLED: Final[dict[str, Row]] = {
+    "check_failing": Row("1 while a check of /readyz says why the node is not ready, else 0.", ("check",)),
+    "receivers_died_total": Row("Receiver processes that ended without being told to."),
+    "process_cpu_seconds_total": Row("CPU time of each process of the node.", ("process",)),
+    "process_memory_bytes": Row(
+        "Memory of each process of the node (Pss: shared parts divided).", ("process",)
+    ),
+    "process_open_fds": Row("Open file descriptors of each process of the node.", ("process",)),
+}
+
+
+class Label(NamedTuple):
+    """What a label says, and its values where they are the code's own few."""
+
+    help: str
+    values: tuple[str, ...] = ()
+
+
+OTHER: Final = "other"
+RESULTS: Final = ("released", "aborted", "rejected", "timeout", "protocol-error", "lost", "failed")
+# Of C-STORE: PS3.4 B.2.3 and PS3.7 annex C. What else is answered begins to be counted with its first.
+STATUSES: Final = ("0x0000", "0x0111", "0x0122", "0x0124", "0xA700", "0xA900", "0xC000")
+DUPLICATES: Final = ("same", "other-bytes", "series-in-two-studies", "instance-in-two-series")
+REASONS: Final = (
+    "duplicate",
+    "duplicate-rejected",
+    "DataSetError",
+    "DataSetMismatch",
+    "patient-conflict",
+    "no-patient-id",
+)
+LEVELS: Final = ("PATIENT", "STUDY", "SERIES", "IMAGE", OTHER)
+LABELS: Final[dict[str, Label]] = {
+    "calling_ae": Label("`ae_title` of the caller's `[[peers]]` entry, else `other`"),
+    "status": Label("DIMSE status, four hex digits after `0x`"),
+    "result": Label("how the association ended", RESULTS),
+    "level": Label("query level, `other` for what is none", LEVELS),
+    "output": Label("name of the `[[outputs]]` entry"),
+    "type": Label("CloudEvents type"),
+    "kind": Label("what came twice", DUPLICATES),
+    "reason": Label("why it was put aside", REASONS),
+    "why": Label("which rule of `[retention]`", ("age", "space")),
+    "rule": Label("what was amiss", QUALITY_RULES),
+    "check": Label("part of the node, as in `/readyz`"),
+    "process": Label("`node`, `nursery`, `receiver-0`, `receiver-1` …"),
+    "version": Label("of dicom-fhir-node"),
+    "python": Label("version of the interpreter"),
 }
 
 
@@ -72,6 +133,7 @@ class _Gauges(Collector):
 
     def __init__(self) -> None:
         self.sources: dict[str, Callable[[], float]] = {}
+        self.sampled: dict[str, Callable[[], Mapping[str, float]]] = {}
         self._log = get_logger(__name__)
 
     def collect(self) -> Iterator[Metric]:
@@ -84,10 +146,23 @@ class _Gauges(Collector):
                 except (NodeError, OSError) as error:
                     self._log.warning("metric_unavailable", metric=name, error=error)
             yield family
+        for name, row in SAMPLED.items():
+            yield self._sampled(name, row)
+
+    def _sampled(self, name: str, row: Row) -> Metric:
+        # The type knows how its name ends: the family of a counter is named without _total
+        kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
+        family = kind(f"{NAMESPACE}_{name}", row.help, labels=row.labels)
+        try:
+            for label, value in self.sampled.get(name, dict)().items():
+                family.add_metric((label,) if row.labels else (), value)
+        except (NodeError, OSError) as error:
+            self._log.warning("metric_unavailable", metric=name, error=error)
+        return family
 
 
 class _WithoutCreated(Collector):
-    """The text format has no place for creation times: each would become a gauge of its own."""
+    """Creation times would be gauges of their own in the text format, and series of their own in Prometheus."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
@@ -121,6 +196,7 @@ class Metrics:
         self._children: dict[tuple[str, ...], Any] = {}
         self._store_bytes = self._counters["store_bytes_total"]
         self._store_seconds = self._histograms["store_seconds"]
+        self._begin(peers.labels)
         for name, source in (gauges or {}).items():
             self.watch(name, source)
 
@@ -132,11 +208,36 @@ class Metrics:
             f"{NAMESPACE}_{name}", row.help, row.labels, registry=self._registry, buckets=row.buckets
         )
 
+    def _begin(self, callers: Iterable[str]) -> None:
+        """Begin at 0 what can be told before: increase() does not see the event that a series begins with."""
+        for caller in callers:
+            self._count("late_instances_total", caller, amount=0)
+            for status in STATUSES:
+                self._count("stores_total", caller, status, amount=0)
+        for level in LEVELS:
+            self._count("finds_total", level, STATUSES[0], amount=0)
+        for name, row in COUNTERS.items():
+            if len(row.labels) == 1:
+                for value in LABELS[row.labels[0]].values:
+                    self._count(name, value, amount=0)
+
+    def begin(self, output: str, types: Iterable[str]) -> None:
+        """An output that is configured, and the types of its events: they are counted from 0."""
+        self._count("events_parked_total", output, amount=0)
+        for kind in types:
+            self._count("events_total", output, kind, amount=0)
+
     def watch(self, name: str, source: Callable[[], float]) -> None:
         """Name a gauge's source; a ``NodeError`` or ``OSError`` of it leaves the gauge out of that scrape."""
         if name not in GAUGES:
             raise KeyError(f"{name} is not in metrics.GAUGES")
         self._gauges.sources[name] = source
+
+    def sample(self, name: str, source: Callable[[], Mapping[str, float]]) -> None:
+        """Name the source of one of ``SAMPLED``: label value -> number, or {"": number} without a label."""
+        if name not in SAMPLED:
+            raise KeyError(f"{name} is not in metrics.SAMPLED")
+        self._gauges.sampled[name] = source
 
     def _count(self, name: str, *labels: str, amount: float = 1) -> None:
         # labels() takes a lock that all threads share and formats every value anew; the child is enough
@@ -159,7 +260,7 @@ class Metrics:
 
     def found(self, level: str, status: int) -> None:
         """A C-FIND got its final answer; ``level`` as it was asked for, which may be anything."""
-        known = level if level in ("PATIENT", "STUDY", "SERIES", "IMAGE") else "other"
+        known = level if level in LEVELS else OTHER
         self._count("finds_total", known, f"0x{status:04X}")
 
     def written(self, event: Event) -> None:
@@ -190,6 +291,14 @@ class Metrics:
         """An object or study went to quarantine; ``reason`` from the code's own few."""
         self._count("quarantined_total", reason)
 
+    def released(self, reason: str) -> None:
+        """An operator let an object or study out of quarantine."""
+        self._count("quarantine_released_total", reason)
+
+    def discarded(self, reason: str) -> None:
+        """An operator had a quarantined object deleted."""
+        self._count("quarantine_discarded_total", reason)
+
     def objects_deleted(self, why: str, count: int) -> None:
         """Retention deleted objects; ``why`` is age or space."""
         self._count("objects_deleted_total", why, amount=count)
@@ -201,6 +310,4 @@ class Metrics:
     def render(self, accept: str = "") -> tuple[bytes, str]:
         """Exposition and its content type: OpenMetrics when ``accept`` asks for it, else text 0.0.4."""
         encode, content_type = choose_encoder(accept)
-        if content_type.startswith(OPENMETRICS):
-            return encode(self._registry), content_type
         return encode(_WithoutCreated(self._registry)), content_type

@@ -66,6 +66,15 @@ class Peers:
         """Entries with a limit of their own, in the order of the table."""
         return tuple(peer for peer in self._peers if peer.max_associations)
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Every label that a caller can have in metrics, once."""
+        return tuple(dict.fromkeys(peer.ae_title for peer in (*self._peers, self._unknown)))
+
+    def knows(self, ae_title: str) -> bool:
+        """An entry may be meant for this caller, wherever it calls from."""
+        return any(peer.matches(ae_title, None) for peer in self._peers)
+
     def find(self, ae_title: str, address: str | None = None) -> Peer:
         """The entry for a caller; without an ``address`` (an object found at start) its title decides."""
         if address is not None and address.startswith("::ffff:"):

@@ -1,0 +1,33 @@
+"""What a process of this machine uses, as Linux tells it in /proc (proc(5)).
+
+A node is several processes, and the ``process_*`` metrics that every Prometheus client has are those of one.
+Each function raises ``OSError`` when there is no such process, or nothing about it to be had.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+_PROC: Final = Path("/proc")
+# Fields of stat behind the name in brackets, which may hold spaces and brackets itself
+_UTIME: Final = 11
+_STIME: Final = 12
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time since it began."""
+    fields = (_PROC / str(pid) / "stat").read_text("utf-8", "replace").rpartition(")")[2].split()
+    return (int(fields[_UTIME]) + int(fields[_STIME])) / os.sysconf("SC_CLK_TCK")
+
+
+def memory_bytes(pid: int) -> float:
+    """Pss: what several processes share counts in equal parts, so that they can be added up."""
+    lines = (_PROC / str(pid) / "smaps_rollup").read_text("ascii").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+
+
+def open_fds(pid: int) -> float:
+    """Open file descriptors."""
+    return len(os.listdir(_PROC / str(pid) / "fd"))
