@@ -167,7 +167,7 @@ _EXPLICIT: Final = {True: struct.Struct("<HH2sH"), False: struct.Struct(">HH2sH"
 _LONG: Final = {True: struct.Struct("<I"), False: struct.Struct(">I")}
 
 
-_layouts: Final = Layouts()  # of this process: all associations bring objects of the same few kinds
+_layouts = Layouts()  # of this process: all associations bring objects of the same few kinds
 
 
 class _Scanner:

@@ -43,7 +43,7 @@ def loads(
         return
     plural = "" if associations == 1 else "s"
     table = Table(title=f"{load.name} ({size / 1e3:.0f} kB), {associations} association{plural}")
-    columns = ("objects/s", "MB/s", "p95 ms", "CPU ms/object", "peak MB", "PDU", "refused", "x storescp")
+    columns = ("objects/s", "MB/s", "p95 ms", "CPU ms/object", "peak RSS MB", "PDU", "refused", "x storescp")
     table.add_column("receiver")
     table.add_column("synced")
     for column in columns:

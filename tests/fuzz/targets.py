@@ -110,11 +110,11 @@ _LAYOUTS: Final = Layouts()  # learns from all that is scanned here
 
 
 def _scanned_with(layouts: Layouts, data: bytes, syntax: str) -> dict[int, bytes]:
-    usual, header._layouts = header._layouts, layouts  # type: ignore[misc]
+    usual, header._layouts = header._layouts, layouts
     try:
         return header.scan(Reader(data), syntax).elements
     finally:
-        header._layouts = usual  # type: ignore[misc]
+        header._layouts = usual
 
 
 def data_set(data: bytes) -> None:
