@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from node.index.engine import Engine
-from tests import tools
+from tests import tools, workers
 from tests.fhir.validators.hapi import hapi
 from tests.harness import Nodes, running_nodes
 from tests.kafka_broker import kafka_broker
@@ -41,21 +41,17 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return tools.make_certificate(tmp_path_factory.mktemp("tls"))
 
 
-def worker_group(item: pytest.Item) -> str | None:
-    """Tests of one group run in one worker: they share something that takes its time to start. The validator
-    is one for the session; the brokers of a file are its own, and each worker has one for the others."""
-    if item.get_closest_marker("hapi") is not None:
-        return "hapi"
-    return f"kafka-{item.path.stem}" if item.get_closest_marker("kafka") is not None else None
+@pytest.hookimpl(optionalhook=True)  # xdist may be switched off
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> workers.ByUnit | None:
+    """``--dist loadgroup`` is by the groups of ``workers``."""
+    return workers.ByUnit(config, log) if config.getoption("dist") == "loadgroup" else None
 
 
-@pytest.hookimpl(tryfirst=True)  # before the distribution looks at the groups
+@pytest.hookimpl(trylast=True)  # after what orders tests in another way
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marked tests skip where what they need is missing; in CI a missing tool fails instead."""
+    items.sort(key=workers.rank)
     for item in items:
-        group = worker_group(item)
-        if group is not None:
-            item.add_marker(pytest.mark.xdist_group(group))
         for name, why in tools.MISSING.items():
             if item.get_closest_marker(name) is None or why is None:
                 continue

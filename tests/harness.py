@@ -34,7 +34,7 @@ DEFAULTS = {
 }
 
 
-def eventually(probe: Callable[[], T], seconds: float = 20.0) -> T:
+def eventually(probe: Callable[[], T | None], seconds: float = 20.0) -> T:
     """The first true result of ``probe``; fails with the last one after ``seconds``."""
     deadline = time.monotonic() + seconds
     pause = threading.Event()
@@ -188,14 +188,14 @@ class Nodes:
         self._folder = folder
         self._running: list[LocalNode | NodeProcess] = []
 
-    def start(self, name: str = "var", **given: str) -> LocalNode:
+    def start(self, name: str = "var", /, **given: str) -> LocalNode:
         """A node in this process; ``given`` are NODE_ variables without the prefix."""
         node = LocalNode(self._folder / name, _variables(given))
         self._running.append(node)
         return node
 
-    def start_process(self, name: str = "var", wrapper: tuple[str, ...] = (), **given: str) -> NodeProcess:
-        """A node in a process of its own."""
+    def start_process(self, name: str = "var", wrapper: tuple[str, ...] = (), /, **given: str) -> NodeProcess:
+        """A node in a process of its own; ``wrapper`` is the command that runs it."""
         node = NodeProcess(self._folder / name, _variables(given), wrapper)
         self._running.append(node)
         return node

@@ -5,11 +5,13 @@ Its jars come from Maven Central once and stay in ``build/kafka-libs``.
 
 from __future__ import annotations
 
+import base64
 import socket
 import string
 import subprocess
 import threading
 import time
+import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -101,11 +103,10 @@ class KafkaBroker:
         ]  # fmt: skip
 
     def _format(self) -> None:
-        tool = "kafka.tools.StorageTool"
-        made = subprocess.run(self._java(tool, "random-uuid"), capture_output=True, text=True, check=True)
-        cluster = made.stdout.strip().splitlines()[-1]
+        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")  # as Kafka writes a Uuid
+        tool = self._java("kafka.tools.StorageTool", "format", "--standalone")
         subprocess.run(
-            self._java(tool, "format", "--standalone", "-t", cluster, "-c", str(self._properties)),
+            [*tool, f"--cluster-id={cluster}", "-c", str(self._properties)],  # it may begin with "-"
             capture_output=True, text=True, check=True,
         )  # fmt: skip
 
@@ -169,7 +170,9 @@ class KafkaBroker:
             while len(found) < count and (left := deadline - time.monotonic()) > 0:
                 if not consumer.assignment():
                     self._assign(consumer, topic, left)
-                found += _good(consumer.consume(count - len(found), min(left, 1.0)))
+                message = consumer.poll(left)  # `consume` would wait for as many as it may get
+                if message is not None and message.error() is None:
+                    found.append(message)
         finally:
             consumer.close()
         return found
@@ -183,12 +186,14 @@ class KafkaBroker:
             open_partitions = {partition.partition for partition in consumer.assignment()}
             deadline = time.monotonic() + 30.0
             while open_partitions and time.monotonic() < deadline:
-                for message in consumer.consume(100, 1.0):
-                    error = message.error()
-                    if error is None:
-                        found.append(message)
-                    elif error.code() == KafkaError._PARTITION_EOF:
-                        open_partitions.discard(message.partition())
+                message = consumer.poll(1.0)
+                if message is None:
+                    continue
+                error = message.error()
+                if error is None:
+                    found.append(message)
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    open_partitions.discard(message.partition())
             assert not open_partitions, f"{topic}: end of partitions {open_partitions} not reached"
         finally:
             consumer.close()
@@ -201,6 +206,7 @@ class KafkaBroker:
                 "group.id": "tests",
                 "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",
+                "fetch.wait.max.ms": 20,  # how long the broker waits for more where there is nothing
                 **config,
             }
         )
@@ -217,10 +223,6 @@ class KafkaBroker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop(kill=True)
-
-
-def _good(messages: Iterable[Message]) -> list[Message]:
-    return [message for message in messages if message.error() is None]
 
 
 @pytest.fixture(scope="session")

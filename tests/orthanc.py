@@ -16,9 +16,11 @@ from tests.kafka_broker import free_port
 
 
 class Orthanc:
-    """``modalities`` maps a name to (AE title, port) on loopback."""
+    """``modalities`` maps a name to (AE title, port) on loopback; ``more`` are settings beside them."""
 
-    def __init__(self, folder: Path, modalities: dict[str, tuple[str, int]]) -> None:
+    def __init__(
+        self, folder: Path, modalities: dict[str, tuple[str, int]], more: dict[str, Any] | None = None
+    ) -> None:
         self.http_port, self.dicom_port = free_port(), free_port()
         configuration = {
             "Name": "peer",
@@ -34,6 +36,7 @@ class Orthanc:
                 name: {"AET": title, "Host": "127.0.0.1", "Port": port}
                 for name, (title, port) in modalities.items()
             },
+            **(more or {}),
         }
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "orthanc.json"

@@ -86,7 +86,7 @@ def assembled(datasets: Iterable[Dataset]) -> Study:
     return assemble.study(STUDY, *rows(datasets))
 
 
-def ct(number: int = 1, series: int = 1, **changes: Any) -> Dataset:
+def ct(number: int = 1, series: int = 1, /, **changes: Any) -> Dataset:
     """One CT instance with everything that the mapping reads; ``changes`` replace elements, None removes one."""
     found = item(
         SpecificCharacterSet="ISO_IR 192",

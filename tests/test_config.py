@@ -16,7 +16,7 @@ from node.errors import ConfigError
 from node.fhir.targets import PROFILES
 
 
-def problems(file: Path | None = None, **variables: str) -> list[str]:
+def problems(file: Path | None = None, /, **variables: str) -> list[str]:
     with pytest.raises(ConfigError) as caught:
         load(file, variables)
     return caught.value.problems
@@ -94,9 +94,9 @@ def test_a_relative_data_dir_stays_relative() -> None:
 def test_config_is_frozen() -> None:
     config = load(None, {})
     with pytest.raises(ValidationError):
-        config.dicom.port = 1
+        config.dicom.port = 1  # type: ignore[misc]
     with pytest.raises(ValidationError):
-        config.data_dir = Path("x")
+        config.data_dir = Path("x")  # type: ignore[misc]
 
 
 def test_config_alone_reads_nothing_outside(monkeypatch: pytest.MonkeyPatch) -> None:

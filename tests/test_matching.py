@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 import time
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -152,7 +153,7 @@ TABLE = [
 
 
 @pytest.mark.parametrize(("keyword", "query", "stored", "expected"), TABLE)
-def test_rule(keyword: str, query: list, stored: list, expected: bool) -> None:
+def test_rule(keyword: str, query: list[Any], stored: list[Any], expected: bool) -> None:
     assert Criteria({keyword: query}).matches({keyword: stored}) is expected
 
 

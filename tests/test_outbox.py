@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,10 @@ from node.publish.base import Outcome, PartlyPublished, Publisher
 from node.publish.ndjson import NdjsonPublisher
 from tests.publish.events import event
 from tests.publish.sinks import Clock, Counted, Scripted
+
+
+def _as_many(out: Sequence[object], number: int) -> bool:
+    return len(out) == number
 
 
 def _add(engine: Engine, *events: Event, now: float = 1000.0) -> None:
@@ -99,7 +104,7 @@ def test_nothing_is_selected_while_idle(engine: Engine) -> None:
             for number in (1, 2):
                 await asyncio.to_thread(_add, engine, event(f"1.{number}"))
                 relay.wake()
-                await metrics.until(lambda n=number: len(metrics.out) == n)
+                await metrics.until(partial(_as_many, metrics.out, number))
             for _ in range(30):  # as many turns of the worker threads, in which a poller would select
                 await asyncio.to_thread(store.backlog)
         # At the start, and for each event one that finds it and one that finds nothing more.

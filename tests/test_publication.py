@@ -15,7 +15,8 @@ from node.documents import Document, Need
 from node.envelope import Output
 from node.errors import ResourceInvalid, StorageError, StudyNotFound
 from node.fhir.options import FhirOptions
-from node.fhir.targets import PROFILES, Built
+from node.fhir.table import Built
+from node.fhir.targets import PROFILES
 from node.index.outbox import Outbox
 from node.model import Event, Finding, Reason, Study
 from node.publication import PublicationOptions, StudyPublisher

@@ -28,8 +28,12 @@ MISSING: dict[str, str | None] = {
     "dcmtk": _missing("dcmtk", "storescu", "dcmsend", "echoscu", "findscu"),
     "orthanc": _missing("orthanc", "Orthanc"),
     "strace": _missing("strace", "strace"),
+    "chromium": _missing("chromium-headless-shell", "chromium-headless-shell"),
     "openssl": _missing("openssl", "openssl"),
-    "promtool": _missing("prometheus", "promtool"),
+    "bubblewrap": _missing("bubblewrap", "bwrap"),
+    "systemd": _missing("systemd", "systemd-analyze", "systemd-sysusers"),
+    "promtool": _missing("prometheus", "promtool", "prometheus"),
+    "clients": _missing("curl kcat", "curl", "kcat"),
     "kafka": _missing("default-jre-headless maven", "java", "mvn"),
     "hapi": _missing("default-jre-headless maven", "java", "mvn"),
 }

@@ -19,7 +19,7 @@ _LINK = re.compile(r"(?<![<(\"`])https?://[^\s,;|)`]+[^\s,;|)`.]")
 _HEAD: Final = ("element", "card", "source", "rule")
 
 # What was published of each target, by its key in ``targets.PROFILES``.
-_PUBLISHED: Final = {
+PUBLISHED: Final = {
     "r5": "https://hl7.org/fhir/R5/imagingstudy.html",
     "imr": "https://profiles.ihe.net/RAD/IMR/StructureDefinition-imr-imagingstudy.html",
     "osiris": "https://ig-osiris.cancer.fr/ig/osiris/StructureDefinition-onco-imagingstudy.html",
@@ -62,8 +62,8 @@ def _lines(of: Profile) -> Iterator[str]:
 
 def _facts(of: Profile) -> Iterator[str]:
     yield f'* Output with `profile = "{of.name}"`, content type `application/fhir+json; fhirVersion={of.fhir_version}`.'
-    if of.name in _PUBLISHED:
-        yield f"* Published at <{_PUBLISHED[of.name]}>."
+    if of.name in PUBLISHED:
+        yield f"* Published at <{PUBLISHED[of.name]}>."
     for key, message in of.missing(FhirOptions()):
         yield f"* Needs `{key}`: {message.rstrip('.')}."
     for need in sorted(of.needs):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -21,14 +21,6 @@ from node.fhir.schemes import SYSTEMS
 from node.fhir.sopclasses import MODALITIES
 from node.model import BodyPart, Series
 from node.terms import Code
-
-try:
-    # PS3.16's table of retired SNOMED-RT codes, in a private module of pydicom: without it they stay as sent.
-    from pydicom.sr._snomed_dict import mapping as _snomed
-
-    _SRT_TO_SCT: dict[str, str] = _snomed["SRT"]
-except (ImportError, KeyError):  # pragma: no cover
-    _SRT_TO_SCT = {}
 
 DCM: Final = "http://dicom.nema.org/resources/ontology/DCM"
 SCT: Final = "http://snomed.info/sct"
@@ -54,6 +46,21 @@ PERFORMER: Final[Json] = {
 }
 
 
+@lru_cache(maxsize=1)
+def _snomed_rt() -> Mapping[str, str]:
+    """PS3.16's table of retired SNOMED-RT codes, in a private module of pydicom: without it they stay as sent.
+
+    Read when the first such code comes: it takes a quarter of a second, which every command would pay.
+    """
+    try:
+        from pydicom.sr._snomed_dict import mapping
+
+        found: Mapping[str, str] = mapping["SRT"]
+    except (ImportError, KeyError):  # pragma: no cover
+        return {}
+    return found
+
+
 def coding(entry: Code, options: FhirOptions) -> Json | None:
     """A Coding with a system, or None: a Coding without one names nothing outside its sender."""
     value = code(entry.value)
@@ -61,9 +68,9 @@ def coding(entry: Code, options: FhirOptions) -> Json | None:
         return None
     scheme = entry.scheme.strip()
     display, version = string(entry.meaning), string(entry.version)
-    if scheme in _RETIRED_SNOMED and scheme not in options.coding_schemes and value in _SRT_TO_SCT:
+    if scheme in _RETIRED_SNOMED and scheme not in options.coding_schemes and value in _snomed_rt():
         # The version is SNOMED-RT's; it says nothing about the SNOMED CT code.
-        return compact(system=SCT, code=_SRT_TO_SCT[value], display=display)
+        return compact(system=SCT, code=_snomed_rt()[value], display=display)
     if scheme == "DCMUID" and oid(value):
         return compact(system=RFC3986, code=oid(value), display=display)
     system = options.coding_schemes.get(scheme) or SYSTEMS.get(scheme) or oid(entry.scheme_uid.strip())

@@ -125,6 +125,8 @@ class Cursor:
         back = _BACK
         found: list[dict[str, Any]] = []
         async with self._reading() as consumer:
+            # So the question for offsets waits for the leader to be known; else it waits for a whole backoff.
+            consumer.assign([self.partition])
             begin = (await consumer.beginning_offsets([self.partition]))[self.partition]
             end = (await consumer.end_offsets([self.partition]))[self.partition]
             start = end

@@ -44,7 +44,7 @@ class Sink:
     """A storage service that keeps nothing: ``finish`` does what a test wants."""
 
     at_end: Callable[[], Iterable[Answer]] = lambda: (Answer(dimse.SUCCESS),)
-    on_write: Callable[[], None] = lambda: None
+    on_write: Callable[[], object] = lambda: None
     sizes: list[int] = field(default_factory=list)
     abandoned: int = 0
 

@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from node.association.receiver import Timeouts
 from node.errors import StorageError
 from node.services import dimse
 from node.services.base import Answer
-from tests.association.port import STORED, Sink, Start
+from tests.association.port import STORED, Port, Sink, Start
 from tests.harness import eventually
 from tests.scenarios.wire import (
     ABORT,
@@ -70,6 +71,10 @@ def test_too_many_associations(start: Start) -> None:
         assert third.send(associate()).answer() == "accepted 1:0 3:0"
 
 
+def _ended_as(port: Port, result: str) -> bool:
+    return port.seen.ended == [("TESTER", result)]
+
+
 def test_congestion_is_a_transient_reject(start: Start) -> None:
     def unknown_space() -> str | None:
         raise StorageError("free space of /x: Input/output error")
@@ -78,7 +83,7 @@ def test_congestion_is_a_transient_reject(start: Start) -> None:
         port = start(congested=congested)
         with Wire(port.number) as peer:
             assert peer.send(associate()).answer() == "rejected 2/3/2"
-        eventually(lambda port=port: port.seen.ended == [("TESTER", "rejected")])
+        eventually(partial(_ended_as, port, "rejected"))
         assert not port.seen.faults
 
 
@@ -112,7 +117,7 @@ def test_the_nodes_own_time_is_not_held_against_the_peer(start: Start) -> None:
         stall.wait(0.5)
         return (Answer(dimse.SUCCESS),)
 
-    port = start(Sink(at_end=slow, on_write=lambda: stall.wait(0.5) and None), timeouts)
+    port = start(Sink(at_end=slow, on_write=lambda: stall.wait(0.5)), timeouts)
     with Wire.established(port.number) as peer:
         for _ in range(2):
             assert peer.send(STORED).status() == "0x0000"

@@ -40,7 +40,7 @@ def results(answer: Accepted) -> dict[int, tuple[int, str]]:
     decoded = A_ASSOCIATE_AC()
     decoded.decode(answer.pdu)
     return {
-        context.presentation_context_id: (context.result, str(context.transfer_syntax or ""))
+        context.presentation_context_id or 0: (int(context.result or 0), str(context.transfer_syntax or ""))
         for context in decoded.presentation_context
     }
 
@@ -156,6 +156,7 @@ def test_what_was_agreed() -> None:
     assert (context.abstract_syntax, context.calling_ae, context.association) == (CT, "CT7", 7)
     decoded = A_ASSOCIATE_AC()
     decoded.decode(answer.pdu)
+    assert decoded.user_information is not None
     assert decoded.user_information.maximum_length == 131_072
 
 

@@ -48,8 +48,11 @@ def scoord(*values: float, graphic: str = "CIRCLE", concept: str = "111030", **m
 
 
 def scoord3d(*values: float, graphic: str = "POINT", concept: str = "121231") -> Dataset:
-    more = {"ReferencedFrameOfReferenceUID": "1.2.66"}
-    return content("SCOORD3D", concept, GraphicData=list(values), GraphicType=graphic, **more)
+    space = "1.2.66"
+    return content(
+        "SCOORD3D", concept,
+        GraphicData=list(values), GraphicType=graphic, ReferencedFrameOfReferenceUID=space,
+    )  # fmt: skip
 
 
 def concept(value: str) -> Code:

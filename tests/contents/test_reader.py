@@ -308,10 +308,10 @@ def test_the_process_has_nothing_of_its_parents(
 
 def test_a_process_that_cannot_start_says_so(monkeypatch: pytest.MonkeyPatch, kos: Path) -> None:
     with ContentReader() as reader:
-        monkeypatch.setattr(module.sys, "executable", "/nonexistent/python")
+        monkeypatch.setattr(sys, "executable", "/nonexistent/python")
         with pytest.raises(ContentReaderUnavailable, match="can't start"):
             reader.read(opener(kos), "key-objects")
-        monkeypatch.setattr(module.sys, "executable", "/bin/false")
+        monkeypatch.setattr(sys, "executable", "/bin/false")
         with pytest.raises(ContentReaderUnavailable, match="did not start"):
             reader.read(opener(kos), "key-objects")
         monkeypatch.undo()

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
 from node import assemble
-from node.documents import Document, Evidence
+from node.documents import Content, Document, Evidence
 from node.elements import ELEMENTS, OWN, SHARED
 from node.errors import ResourceInvalid
 from node.fhir.options import EndpointOptions, FhirOptions, OsirisOptions, ReasonReference
@@ -124,7 +124,7 @@ def with_documents(study: Study, values: Mapping[str, Sequence[str]] | None = No
     """The study with imaging settings, and with documents in places of its own instances."""
     places = [(one.uid, series.uid) for series in study.series for one in series.instances]
     evidence = tuple(Evidence(study.uid, IMAGES, f"{IMAGES}.{number}") for number in (1, 2))
-    contents = (
+    contents: tuple[tuple[str, Content], ...] = (
         (RTSTRUCT, structures(LIVER, LUNG)),
         (KOS, key_objects(image(1), image(2), evidence=evidence, observers=OBSERVERS)),
         (REPORT, report(group(scoord("1.4.1", polyline(1, 2, 3, 4), image(1))), evidence=evidence)),
@@ -235,6 +235,7 @@ OFFSETS = st.one_of(
 NUMBERS = st.one_of(
     st.integers().map(str), st.floats().map(str), st.sampled_from(["", "1.0", " 7 ", "7\\8", "1e3"])
 )
+NAMED: Final = tuple(row.keyword for row in ELEMENTS.values() if row.vr == "PN")
 _DATED: Final = ("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate", "PatientBirthDate")
 _TIMED: Final = ("StudyTime", "SeriesTime", "AcquisitionTime", "ContentTime")
 
@@ -244,15 +245,19 @@ _TIMED: Final = ("StudyTime", "SeriesTime", "AcquisitionTime", "ContentTime")
 def test_any_date_time_offset_number_and_name(
     date: str, time: str, offset: str, number: str, name: str
 ) -> None:
-    shared = {
+    shared: dict[str, Sequence[Any]] = {
         **{key: [number] for key in ("SeriesNumber", "PatientSize", "PatientWeight")},
-        **{row.keyword: [name] for row in ELEMENTS.values() if row.vr == "PN"},
+        **{keyword: [name] for keyword in NAMED},
         **{key: [date] for key in _DATED},
         **{key: [time] for key in _TIMED},
         "TimezoneOffsetFromUTC": [offset],
         "Modality": ["PT"],
     }
-    own = {"InstanceNumber": [number], "Rows": [512], "AcquisitionDateTime": [date + time + offset]}
+    own: dict[str, Sequence[Any]] = {
+        "InstanceNumber": [number],
+        "Rows": [512],
+        "AcquisitionDateTime": [date + time + offset],
+    }
     rows = [InstanceRow("1.2.3", f"1.2.{at}", CT, "", 1, {**shared, **own}, "X") for at in range(4)]
     study = assemble.study(STUDY, [HeaderSet(1, "1.2.3", shared)], rows)
     values = {key: [number] for key in KEYWORDS}
@@ -262,7 +267,6 @@ def test_any_date_time_offset_number_and_name(
 
 # --- Names.
 
-NAMED: Final = tuple(row.keyword for row in ELEMENTS.values() if row.vr == "PN")
 COMPONENT = st.text(st.characters(categories=("Lu", "Ll", "Lo")), min_size=1, max_size=8).map("Qzx{}".format)
 GROUPS = st.lists(COMPONENT, min_size=1, max_size=5).map("^".join)
 NAMES = st.lists(GROUPS, min_size=1, max_size=3).map("=".join)

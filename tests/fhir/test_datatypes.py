@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -170,5 +171,5 @@ def test_a_reference_says_something() -> None:
 
 
 def test_distinct_values_keep_their_first_place() -> None:
-    values = [{"a": 1, "b": [2]}, {"a": 2}, {"b": [2], "a": 1}, {"a": 1}]
+    values: list[dict[str, Any]] = [{"a": 1, "b": [2]}, {"a": 2}, {"b": [2], "a": 1}, {"a": 1}]
     assert datatypes.distinct(values) == [{"a": 1, "b": [2]}, {"a": 2}, {"a": 1}]

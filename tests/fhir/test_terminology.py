@@ -79,9 +79,11 @@ def test_concepts_are_listed_once() -> None:
 
 
 def test_modalities_are_those_of_cid_33() -> None:
-    for name in cid_concepts[33]["DCM"]:
-        for code in pydicom_concepts["DCM"][name]:
-            if 33 in pydicom_concepts["DCM"][name][code][1]:
+    known: dict[str, Any] = pydicom_concepts["DCM"]
+    group: Any = cid_concepts[33]
+    for name in group["DCM"]:
+        for code in known[name]:
+            if 33 in known[name][code][1]:
                 assert code in DISPLAYS, code
     assert set(MODALITIES.values()) <= set(DISPLAYS)
 

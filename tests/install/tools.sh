@@ -9,6 +9,11 @@ tools=( "storescu    dcmtk"
         "promtool    prometheus"
         "strace      strace"
         "openssl     openssl"
+        "bwrap       bubblewrap"
+        "systemd-analyze systemd"
+        "chromium-headless-shell chromium-headless-shell"
+        "curl        curl"
+        "kcat        kcat"
         "java        default-jre-headless"
         "mvn         maven" )
 

@@ -6,7 +6,7 @@ import logging
 import ssl
 from collections.abc import Iterator
 
-import aiokafka.errors as kafka_errors
+import aiokafka.errors as kafka_errors  # type: ignore[import-untyped]
 import pytest
 import structlog
 
@@ -18,7 +18,7 @@ LIBRARY = logging.getLogger("aiokafka.client")
 
 def wrapped(cause: BaseException) -> Exception:
     """As aiokafka hands on what a socket said."""
-    error = kafka_errors.KafkaConnectionError("Connection at broker:9092 closed")
+    error: Exception = kafka_errors.KafkaConnectionError("Connection at broker:9092 closed")
     error.__cause__ = cause
     return error
 

@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from confluent_kafka import Message
@@ -52,7 +53,7 @@ def kafka_options(broker: KafkaBroker, **more: object) -> KafkaOptions:
 
 @asynccontextmanager
 async def relaying(
-    engine: Engine, options: KafkaOptions, **more: float
+    engine: Engine, options: KafkaOptions, **more: Any
 ) -> AsyncIterator[tuple[Relay, Counted]]:
     metrics = Counted()
     relay = Relay(
@@ -90,8 +91,17 @@ async def until_health(relay: Relay, condition: Callable[[RelayHealth], object])
     return found
 
 
+def headers_of(message: Message) -> dict[str, str]:
+    """The headers of a CloudEvent, which are UTF-8."""
+    found = {}
+    for name, value in dict(message.headers() or ()).items():
+        assert isinstance(value, bytes)
+        found[name] = value.decode()
+    return found
+
+
 def ids_of(messages: list[Message]) -> list[str]:
-    return [dict(message.headers() or [])["ce_id"].decode() for message in messages]
+    return [headers_of(message)["ce_id"] for message in messages]
 
 
 def assert_once_and_in_order(messages: list[Message], events: list[Event]) -> None:

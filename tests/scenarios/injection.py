@@ -45,8 +45,8 @@ def failing(
 
 
 @contextmanager
-def killing(pid: int, call: str, when: int, folder: Path, only: Path) -> Iterator[Injected]:
-    """A thread of ``pid`` that makes its ``when``-th ``call`` on the path ``only`` gets SIGKILL instead."""
+def killing(pid: int, call: str, when: int, folder: Path, only: Path | None) -> Iterator[Injected]:
+    """A thread of ``pid`` that makes its ``when``-th ``call`` (on the path ``only``) gets SIGKILL instead."""
     with _injecting(pid, call, f"signal=KILL:when={when}", folder, only) as injected:
         yield injected
 

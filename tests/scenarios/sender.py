@@ -22,7 +22,7 @@ def new_uid() -> str:
     return f"1.2.826.0.1.3680043.8.498.{secrets.randbelow(10**18) + 1}"
 
 
-def instance(study: str, number: int, series: int = 1, **elements: object) -> Dataset:
+def instance(study: str, number: int, series: int = 1, /, **elements: object) -> Dataset:
     """A small CT instance; ``elements`` are set on it."""
     found = Dataset()
     found.file_meta = FileMetaDataset()

@@ -11,7 +11,7 @@ from typing import Any
 import pydicom
 import pytest
 from pynetdicom import AE
-from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind
+from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind  # type: ignore[attr-defined]
 
 from node.objects import filemeta
 from node.services.send import SendOptions, send

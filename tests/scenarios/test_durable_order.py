@@ -90,7 +90,7 @@ def test_an_event_is_committed_before_it_is_published(nodes: Nodes, tmp_path: Pa
     trace = tmp_path / "trace"
     calls = "pwrite64,write,fdatasync,fsync"
     strace = ("strace", "-f", "-y", "-xx", "-s", "5000", "-e", f"trace={calls}", "-o", str(trace))
-    node = nodes.start_process(wrapper=strace, completion__quiet_seconds="3600", dicom__receivers="0")
+    node = nodes.start_process("var", strace, completion__quiet_seconds="3600", dicom__receivers="0")
     uid = new_uid()
     send(node, instance(uid, 1))
     node.post(f"/api/studies/{uid}/complete")
@@ -129,7 +129,7 @@ def whole_lines(trace: Path) -> Iterator[str]:
 def test_every_success_is_synced_first(nodes: Nodes, tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     strace = ("strace", "-f", "-y", "-xx", "-s", "512", "-e", f"trace={CALLS}", "-o", str(trace))
-    node = nodes.start_process(wrapper=strace)
+    node = nodes.start_process("var", strace)
     for association in range(2):
         with Wire.established(node.port) as peer:
             for number in range(3):

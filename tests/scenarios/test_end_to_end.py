@@ -79,7 +79,7 @@ def test_killed_in_the_middle_still_completes_once_in_kafka(
     node = nodes.start_process(**settings)
     sent = dcmtk("storescu", "-aec", node.ae_title, "127.0.0.1", str(node.port), *files)
     assert sent.returncode == 0, sent.stdout
-    (message,) = kafka_broker.read(topic, 1, **{"isolation.level": "read_committed"})
+    (message,) = kafka_broker.read(topic, 1, 30.0, **{"isolation.level": "read_committed"})
     headers = dict(message.headers() or [])
     assert message.key() == uid.encode()
     assert headers["ce_id"] == f"r5/{uid}/1".encode()

@@ -89,8 +89,11 @@ class Modality:
         self._find: Association = ae.associate(
             "127.0.0.1", node.port, [build_context(model)], ae_title=node.ae_title
         )
-        self._socket = self._find.dul.socket.socket
         assert self._find.is_established
+        transport = self._find.dul.socket
+        assert transport is not None
+        assert transport.socket is not None
+        self._socket = transport.socket
 
     def store(self, size: int = 100_000) -> str:
         self._number += 1

@@ -28,7 +28,7 @@ OPEN = "SELECT count(*) FROM study WHERE state = 'open'"
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(("durability", "cycles"), [("fsync", 16), ("none", 4)])
+@pytest.mark.parametrize(("durability", "cycles"), [("fsync", 10), ("none", 3)])
 def test_what_was_acknowledged_is_kept_and_published_once(
     tmp_path: Path, durability: str, cycles: int
 ) -> None:

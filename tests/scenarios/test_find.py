@@ -17,7 +17,7 @@ import pytest
 import sqlalchemy as sa
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE
 
 from node.index import schema
@@ -35,8 +35,8 @@ def made(uid: str, **keys: Any) -> Dataset:
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = SECONDARY_CAPTURE
-    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = uid
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = UID(SECONDARY_CAPTURE)
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = UID(uid)
     dataset.SeriesInstanceUID, dataset.StudyInstanceUID = uid.rsplit(".", 1)[0], uid.rsplit(".", 2)[0]
     for keyword, value in keys.items():
         setattr(dataset, keyword, value)
@@ -227,6 +227,7 @@ def test_what_was_answered_with_success_is_found_at_once(nodes: Nodes) -> None:
         query.PatientID = f"N{at}"
         query.StudyInstanceUID = ""
         (_, match), (status, _) = association.send_c_find(query, STUDY_ROOT)
+        assert match is not None
         assert (match.StudyInstanceUID, status.Status) == (f"1.7.{at}", 0x0000)
     association.release()
 
@@ -333,7 +334,7 @@ def test_real_objects_are_found_with_the_values_others_read(nodes: Nodes, corpus
         if entry["file"].split("/")[0] in FOLDERS and entry.get("pydicom", {}).get("SOPInstanceUID"):
             oracle[entry["pydicom"]["SOPInstanceUID"]] = entry["pydicom"]
     folders = [corpus / folder for folder in FOLDERS]
-    dcmtk("dcmsend", "+sd", "+r", "--no-halt", "-aec", node.ae_title, "127.0.0.1", node.port, *folders)
+    dcmtk("dcmsend", "+sd", "+r", "--no-halt", "-aec", node.ae_title, "127.0.0.1", str(node.port), *folders)
     asked = (
         "PatientName",
         "PatientID",

@@ -107,7 +107,7 @@ def test_battery(nodes: Nodes, tmp_path: Path) -> None:
         dicom__max_associations="250",
         dicom__unknown_peers='["echo", "store", "find"]',
         completion__quiet_seconds="1",
-        **timeouts,  # type: ignore[arg-type]  # names of variables, not the wrapper
+        **timeouts,
     )
     script = SHARED / "tools" / "battery.py"
     command = [sys.executable, str(script), "127.0.0.1", str(node.port), node.ae_title, str(file)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from pathlib import Path
 
 import pytest
 
@@ -24,6 +23,7 @@ from tests.scenarios.delivery import (
     nothing_left_behind,
     relaying,
     topic,
+    until_health,
 )
 
 __all__ = ["nothing_left_behind", "topic"]
@@ -112,10 +112,7 @@ def test_node_starts_while_the_broker_is_away(
         try:
             async with relaying(engine, options) as (relay, metrics):
                 await commit(engine, relay, sent)
-                async with asyncio.timeout(30):
-                    while (await asyncio.to_thread(relay.health)).stuck_since is None:
-                        await asyncio.to_thread(lambda: None)
-                health = await asyncio.to_thread(relay.health)
+                health = await until_health(relay, lambda health: health.stuck_since is not None)
                 assert health.pending == 1
                 assert kafka_broker.bootstrap in (health.last_error or "")
                 await asyncio.to_thread(kafka_broker.ensure_running)
@@ -138,9 +135,7 @@ def test_stop_does_not_wait_for_ever_for_a_broker_that_is_away(
             await metrics.until(lambda: metrics.out == [first.id])
             await asyncio.to_thread(kafka_broker.stop)
             await commit(engine, relay, second)
-            async with asyncio.timeout(30):
-                while (await asyncio.to_thread(relay.health)).pending != 1:
-                    await asyncio.to_thread(lambda: None)
+            await until_health(relay, lambda health: health.pending == 1)
 
     async def second_run() -> None:
         async with relaying(engine, options) as (_, metrics):
@@ -199,30 +194,27 @@ def test_larger_than_max_request_size_is_parked_without_a_new_producer(
 
 
 def test_a_missing_topic_waits_alone_and_delivery_goes_on_when_it_is_there(
-    engine: Engine, tmp_path: Path, kafka_broker: KafkaBroker
+    engine: Engine, kafka_broker: KafkaBroker, topic: str
 ) -> None:
-    folder = tmp_path / "strict"
-    folder.mkdir()
-    events = [event("1.8", n, "missing") for n in (1, 2, 3)]
-    others = [event(f"1.8.{n}", 1, "there") for n in range(5)]
+    missing = f"missing-{uuid.uuid4()}"
+    events = [event("1.8", n, missing) for n in (1, 2, 3)]
+    others = [event(f"1.8.{n}", 1, topic) for n in range(5)]
 
-    async def run(broker: KafkaBroker) -> None:
-        async with relaying(engine, kafka_options(broker, create_topics=False)) as (relay, metrics):
+    async def run() -> None:
+        async with relaying(engine, kafka_options(kafka_broker, create_topics=False)) as (relay, metrics):
             await commit(engine, relay, events[0], *others[:3], events[1])
             await metrics.until(lambda: len(metrics.out) == 3)
             await commit(engine, relay, *others[3:], events[2])
             await metrics.until(lambda: len(metrics.out) == 5)
             health = await asyncio.to_thread(relay.health)
             assert (health.pending, health.parked) == (3, 0)
-            assert "missing" in (health.last_error or "")
-            await asyncio.to_thread(broker.create_topic, "missing")
+            assert missing in (health.last_error or "")
+            await asyncio.to_thread(kafka_broker.create_topic, missing)
             await metrics.until(lambda: len(metrics.out) == 8)
 
-    with KafkaBroker(folder, {"auto.create.topics.enable": "false"}) as broker:
-        broker.create_topic("there")
-        asyncio.run(run(broker))
-        assert ids_of(broker.read_all("missing")) == [sent.id for sent in events]
-        assert sorted(ids_of(broker.read_all("there"))) == [sent.id for sent in others]
+    asyncio.run(run())
+    assert ids_of(kafka_broker.read_all(missing)) == [sent.id for sent in events]
+    assert sorted(ids_of(kafka_broker.read_all(topic))) == [sent.id for sent in others]
 
 
 def test_a_topic_with_an_illegal_name_is_refused(

@@ -8,6 +8,7 @@ import os
 import random
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -38,12 +39,10 @@ pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 SEED = int(os.environ.get("NODE_TEST_SEED", "0")) or random.randrange(1, 2**31)
 
 
-@pytest.fixture
-def movable(tmp_path: Path) -> Iterator[KafkaBroker]:
-    """A broker of this test's own."""
-    folder = tmp_path / "broker"
-    folder.mkdir()
-    with KafkaBroker(folder) as broker:
+@pytest.fixture(scope="module")
+def movable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
+    """A broker whose port may change: nobody else looks for it."""
+    with KafkaBroker(tmp_path_factory.mktemp("movable")) as broker:
         yield broker
 
 
@@ -142,12 +141,14 @@ def test_two_hundred_studies_complete_while_the_broker_is_down(
 @pytest.mark.parametrize("once", [True, False], ids=["exactly-once", "idempotent"])
 def test_the_broker_comes_back_at_another_address(engine: Engine, movable: KafkaBroker, once: bool) -> None:
     """With a batch in flight: the producer itself would look for it at the old address for ever."""
-    movable.create_topic("moved")
-    events = [event(f"1.33.{n}", 1, "moved") for n in range(4)]
+    movable.ensure_running()
+    name = f"moved-{once}"
+    movable.create_topic(name)
+    events = [event(f"1.33.{n}", 1, name) for n in range(4)]
 
     async def run() -> None:
         moved = free_port()
-        options = kafka_options(movable, exactly_once=once, request_timeout_seconds=5.0)
+        options = kafka_options(movable, exactly_once=once, request_timeout_seconds=2.0)
         options = replace(options, bootstrap_servers=f"{movable.bootstrap},127.0.0.1:{moved}")
         async with relaying(engine, options, stuck_seconds=0.5) as (relay, metrics):
             await commit(engine, relay, events[0])
@@ -163,30 +164,34 @@ def test_the_broker_comes_back_at_another_address(engine: Engine, movable: Kafka
             await metrics.until(lambda: len(metrics.out) == 4)
 
     asyncio.run(run())
-    assert sorted(set(ids_of(movable.read_all("moved")))) == sorted(sent.id for sent in events)
+    assert sorted(set(ids_of(movable.read_all(name)))) == sorted(sent.id for sent in events)
     if once:
-        assert_once_and_in_order(movable.read_all("moved"), events)
+        assert_once_and_in_order(movable.read_all(name), events)
 
 
-def test_a_topic_that_is_deleted_does_not_hold_up_the_others(engine: Engine, movable: KafkaBroker) -> None:
-    for name in ("gone", "stays"):
-        movable.create_topic(name)
+def test_a_topic_that_is_deleted_does_not_hold_up_the_others(
+    engine: Engine, kafka_broker: KafkaBroker
+) -> None:
+    kafka_broker.ensure_running()
+    gone, stays = f"gone-{uuid.uuid4()}", f"stays-{uuid.uuid4()}"
+    for name in (gone, stays):
+        kafka_broker.create_topic(name)
 
     async def run() -> None:
-        options = kafka_options(movable, exactly_once=True, create_topics=False)
-        movable.create_topic(options.cursor_topic, 1, **{"cleanup.policy": "compact"})
+        options = kafka_options(kafka_broker, exactly_once=True, create_topics=False)
+        kafka_broker.create_topic(options.cursor_topic, 1, **{"cleanup.policy": "compact"})
         async with relaying(engine, options) as (relay, metrics):
-            await commit(engine, relay, event("1.34.1", 1, "gone"), event("1.34.2", 1, "stays"))
+            await commit(engine, relay, event("1.34.1", 1, gone), event("1.34.2", 1, stays))
             await metrics.until(lambda: len(metrics.out) == 2)
-            admin = AdminClient({"bootstrap.servers": movable.bootstrap})
-            await asyncio.to_thread(admin.delete_topics(["gone"])["gone"].result, 30)
-            await commit(engine, relay, event("1.34.1", 2, "gone"), event("1.34.2", 2, "stays"))
+            admin = AdminClient({"bootstrap.servers": kafka_broker.bootstrap})
+            await asyncio.to_thread(admin.delete_topics([gone])[gone].result, 30)
+            await commit(engine, relay, event("1.34.1", 2, gone), event("1.34.2", 2, stays))
             await metrics.until(lambda: len(metrics.out) == 3)
-            health = await until_health(relay, lambda state: "topic gone" in (state.last_error or ""))
+            health = await until_health(relay, lambda state: f"topic {gone}" in (state.last_error or ""))
             assert (health.pending, health.parked) == (1, 0)
-            await asyncio.to_thread(movable.create_topic, "gone")
+            await asyncio.to_thread(kafka_broker.create_topic, gone)
             await metrics.until(lambda: len(metrics.out) == 4)
 
     asyncio.run(run())
-    assert ids_of(movable.read_all("stays")) == ["r5/1.34.2/1", "r5/1.34.2/2"]
-    assert ids_of(movable.read_all("gone")) == ["r5/1.34.1/2"]
+    assert ids_of(kafka_broker.read_all(stays)) == ["r5/1.34.2/1", "r5/1.34.2/2"]
+    assert ids_of(kafka_broker.read_all(gone)) == ["r5/1.34.1/2"]

@@ -113,7 +113,7 @@ def test_while_the_broker_is_away_objects_are_stored_and_nothing_is_guessed(
         # Quiet at once: only that nothing may be published keeps the studies from going out.
         node = nodes.start(**given | {"completion__quiet_seconds": "0.1"})
         send(node, instance(two, 4), instance(fresh, 1))
-        reasons = eventually(lambda: (found := _not_ready(node)).get("sink") and found)
+        reasons = eventually(lambda: found if (found := _not_ready(node)).get("sink") else None)
         assert "nothing listens there" in reasons["sink"]
         assert "versions were out before the index was lost" in reasons["completion"]
         with pytest.raises(urllib.error.HTTPError) as refused:

@@ -44,7 +44,7 @@ def structure_set(study: str, rois: int = 2) -> Dataset:
     return instance(
         study,
         1,
-        series=2,
+        2,
         SOPClassUID=RTSTRUCT,
         Modality="RTSTRUCT",
         StructureSetLabel="Plan A",
@@ -63,7 +63,7 @@ def key_objects(study: str, *images: str) -> Dataset:
     return instance(
         study,
         1,
-        series=3,
+        3,
         SOPClassUID=KEY_OBJECTS,
         Modality="KO",
         ConceptNameCodeSequence=[title],
@@ -81,7 +81,7 @@ def key_objects(study: str, *images: str) -> Dataset:
 
 def send_study(node: Any, study: str) -> None:
     """Two images with the name of a person, then the documents about them."""
-    names = {
+    names: dict[str, object] = {
         "PatientName": f"{SURNAME}^Eva",
         "ReferringPhysicianName": f"{SURNAME}^Jan",
         "Rows": 64,

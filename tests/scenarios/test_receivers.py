@@ -159,7 +159,7 @@ def reasons(node: NodeProcess) -> dict[str, str]:
 
 def test_a_signal_to_all_of_them_is_the_nodes_to_answer(nodes: Nodes) -> None:
     """Ctrl-C and supervisors signal the whole group: open associations get their time all the same."""
-    node = nodes.start_process(wrapper=("setsid",), dicom__receivers="2", **QUIET)
+    node = nodes.start_process("var", ("setsid",), dicom__receivers="2", **QUIET)
     uid = new_uid()
     with associated(node) as association:
         assert store(association, instance(uid, 1)) == [0]

@@ -7,7 +7,9 @@ import json
 import os
 import struct
 import zlib
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pydicom
 import pytest
@@ -53,7 +55,7 @@ SAMPLES = (
 )
 
 
-def object_of(uid: str, **changes: object) -> bytes:
+def object_of(uid: str, /, **changes: Any) -> bytes:
     return encoded(ct(SOPInstanceUID=uid, **changes), EXPLICIT)
 
 
@@ -100,19 +102,24 @@ def tags(dataset: pydicom.Dataset) -> list[int]:
     return [int(tag) for tag in dataset.keys() if int(tag) & 0xFFFF and tag != 0xFFFCFFFC]  # noqa: SIM118
 
 
+def _files_of(node: Address, uid: str) -> list[Path]:
+    return [path for path in node.stored() if path.stem == uid]
+
+
 @pytest.mark.dcmtk
 @pytest.mark.parametrize("client", ["storescu", "dcmsend"])
 def test_dcmtk_sends(nodes: Nodes, client: str) -> None:
     """Every sample is answered with success and reads in the store as it was sent, in its own encoding."""
     node = nodes.start()
-    samples, options = [TEST_FILES / name for name in SAMPLES], ("--decompress-never", "--no-halt")
+    samples = [TEST_FILES / name for name in SAMPLES]
+    options: tuple[str, ...] = ("--decompress-never", "--no-halt")
     if client == "storescu":  # it proposes no more than one compressed encoding
         samples, options = [path for path in samples if is_native(path)], ()
     done = dcmtk(client, *options, "-aec", node.ae_title, "127.0.0.1", str(node.port), *samples)
     assert done.returncode == 0, done.stdout
     for path in samples:
         sent = pydicom.dcmread(path)
-        (found,) = eventually(lambda uid=sent.SOPInstanceUID: [p for p in node.stored() if p.stem == uid])
+        (found,) = eventually(partial(_files_of, node, sent.SOPInstanceUID))
         stored = pydicom.dcmread(found)
         assert tags(stored) == tags(sent)
         if not is_native(path):  # native ones DCMTK sends in whichever encoding was agreed

@@ -9,7 +9,13 @@ from pathlib import Path
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
-from pydicom.uid import CTImageStorage, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    UID,
+    CTImageStorage,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
 DEFLATED = "1.2.840.10008.1.2.1.99"
 
@@ -37,10 +43,10 @@ def encoded(instance: str, transfer_syntax: str, sop_class: str = CTImageStorage
 def meta(instance: str, transfer_syntax: str | None, sop_class: str = CTImageStorage) -> bytes:
     """File meta information without preamble."""
     elements = FileMetaDataset()
-    elements.MediaStorageSOPClassUID = sop_class
-    elements.MediaStorageSOPInstanceUID = instance
+    elements.MediaStorageSOPClassUID = UID(sop_class)
+    elements.MediaStorageSOPInstanceUID = UID(instance)
     if transfer_syntax:
-        elements.TransferSyntaxUID = transfer_syntax
+        elements.TransferSyntaxUID = UID(transfer_syntax)
     buffer = DicomBytesIO()
     buffer.is_implicit_VR, buffer.is_little_endian = False, True
     write_dataset(buffer, elements)

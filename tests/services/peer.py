@@ -47,7 +47,7 @@ class Peer:
 
     def __enter__(self) -> Peer:
         self._server = socket.create_server(("127.0.0.1", 0), backlog=16)
-        self.port = self._server.getsockname()[1]
+        self.port: int = self._server.getsockname()[1]
         self._lock = threading.Lock()
         self._count = 0
         self._threads: list[threading.Thread] = []
@@ -120,12 +120,13 @@ class Peer:
 
     def _accept_association(self, sock: socket.socket, request: A_ASSOCIATE_RQ) -> dict[int, str]:
         primitive = request.to_primitive()
-        syntaxes = {}
+        syntaxes: dict[int, str] = {}
         contexts = primitive.presentation_context_definition_list
         for context in contexts:
             context.result = self.context_result(
                 str(context.abstract_syntax), str(context.transfer_syntax[0])
             )
+            assert context.context_id is not None
             syntaxes[context.context_id] = str(context.transfer_syntax[0])
         primitive.presentation_context_definition_results_list = contexts
         primitive.maximum_length_received = self.max_pdu

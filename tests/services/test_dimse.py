@@ -171,6 +171,7 @@ def test_p_data(max_pdu: int, size: int) -> None:
         decoded = P_DATA_TF()
         decoded.decode(data[at : at + 6 + length])
         (value,) = decoded.presentation_data_value_items
+        assert value.presentation_data_value is not None
         assert value.context_id == 9
         at += 6 + length
         assert value.presentation_data_value[0] == (2 if at == len(data) else 0)

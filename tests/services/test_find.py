@@ -1,16 +1,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 from pydicom.sequence import Sequence
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom.dsutils import encode
 
 from node.elements import BY_KEYWORD
@@ -20,7 +21,7 @@ from node.index.search import COMPUTED, Search
 from node.services import identifier as identifiers
 from node.services.base import Answer, Context
 from node.services.dimse import C_FIND_RQ, Command
-from node.services.find import FindService
+from node.services.find import FindService, _FindOperation
 from tests.index.rows import CT, add_study
 
 PATIENT_ROOT = "1.2.840.10008.5.1.4.1.2.1.1"
@@ -81,11 +82,11 @@ def filled(engine: Engine) -> Engine:
     return engine
 
 
-def service(engine: Engine, limit: int = 0, **more: object) -> FindService:
+def service(engine: Engine, limit: int = 0, **more: Any) -> FindService:
     return FindService(Search(engine), limit, "NODE", lambda: None, **more)
 
 
-def query(level: str | None, **keys: object) -> Dataset:
+def query(level: object, **keys: object) -> Dataset:
     dataset = Dataset()
     if level is not None:
         dataset.QueryRetrieveLevel = level
@@ -95,7 +96,7 @@ def query(level: str | None, **keys: object) -> Dataset:
 
 
 def ask(
-    find: FindService, dataset: Dataset, model: str = STUDY_ROOT, syntax: object = ImplicitVRLittleEndian
+    find: FindService, dataset: Dataset, model: str = STUDY_ROOT, syntax: UID = ImplicitVRLittleEndian
 ) -> tuple[list[Dataset], Answer]:
     """The matches, decoded, and the final answer."""
     data = encode(dataset, syntax.is_implicit_VR, syntax.is_little_endian)
@@ -202,8 +203,8 @@ def test_sequences_are_matched_and_answered(filled: Engine) -> None:
         "CodeValue": "C1",
         "CodingSchemeDesignator": "",
     }
-    found, _ = ask(service(filled), query("STUDY", ProcedureCodeSequence=Sequence([])))
-    assert [each.ProcedureCodeSequence[0].CodeMeaning for each in found] == ["Scan"] * 3
+    whole, _ = ask(service(filled), query("STUDY", ProcedureCodeSequence=Sequence([])))
+    assert [each.ProcedureCodeSequence[0].CodeMeaning for each in whole] == ["Scan"] * 3
 
 
 @pytest.mark.parametrize("level", YARDSTICK)
@@ -250,6 +251,7 @@ def test_it_is_lazy_and_may_be_closed(filled: Engine) -> None:
     )
     next(answers)
     assert ended == []
+    assert isinstance(answers, Generator)
     answers.close()
     assert ended == [("IMAGE", 0xFE00)]
 
@@ -292,6 +294,7 @@ def test_an_endless_identifier_is_not_collected(filled: Engine) -> None:
     block = bytes(100_000)
     for _ in range(40):
         operation.write([memoryview(block)])
+    assert isinstance(operation, _FindOperation)
     assert len(operation._identifier) < 2 * identifiers.MAX_BYTES
     assert [answer.status for answer in operation.finish()] == [0xC000]
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import zlib
 from io import BytesIO
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from pydicom.data import get_charset_files
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 from pydicom.uid import (
+    UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
@@ -31,7 +33,7 @@ SYNTAXES = [
 NAME = 0x00100010
 
 
-def encoded(dataset: Dataset, syntax: object) -> bytes:
+def encoded(dataset: Dataset, syntax: UID) -> bytes:
     data = pynetdicom_encode(
         dataset, syntax.is_implicit_VR, syntax.is_little_endian, deflated=syntax.is_deflated
     )
@@ -39,11 +41,11 @@ def encoded(dataset: Dataset, syntax: object) -> bytes:
     return data
 
 
-def values(data: bytes, syntax: str = ExplicitVRLittleEndian) -> dict[str, list]:
+def values(data: bytes, syntax: str = ExplicitVRLittleEndian) -> dict[str, list[Any]]:
     return {key.keyword: list(key.values) for key in identifier.decode(data, syntax)}
 
 
-def read(data: bytes, syntax: object) -> Dataset:
+def read(data: bytes, syntax: UID) -> Dataset:
     plain = zlib.decompress(data, -zlib.MAX_WBITS) if syntax.is_deflated else data
     return read_dataset(BytesIO(plain), syntax.is_implicit_VR, syntax.is_little_endian)
 
@@ -53,7 +55,7 @@ def element(tag: bytes, vr: bytes, value: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("syntax", SYNTAXES)
-def test_decodes_every_kind_of_key(syntax: object) -> None:
+def test_decodes_every_kind_of_key(syntax: UID) -> None:
     query = Dataset()
     query.QueryRetrieveLevel = "STUDY"
     query.PatientName = "Doe^J*"
@@ -78,7 +80,7 @@ def test_decodes_every_kind_of_key(syntax: object) -> None:
 
 
 @pytest.mark.parametrize("syntax", SYNTAXES)
-def test_encodes_what_pydicom_reads(syntax: object) -> None:
+def test_encodes_what_pydicom_reads(syntax: UID) -> None:
     item = [Key(0x00080100, "SH", "CodeValue", ["P1"]), Key(0x00080104, "LO", "CodeMeaning", ["Čelist"])]
     keys = [
         Key(NAME, "PN", "PatientName", ["Yamada^Tarou=山田^太郎"]),
@@ -214,7 +216,7 @@ def test_real_names_come_back_in_their_own_set(path: str) -> None:
 
 @pytest.mark.parametrize("syntax", SYNTAXES)
 @pytest.mark.parametrize("data", [b"\x00", b"\x08\x00\x52\x00CS", b"\x08\x00\x52\x00CS\x06\x00IM"])
-def test_what_cannot_be_decoded_is_refused(syntax: object, data: bytes) -> None:
+def test_what_cannot_be_decoded_is_refused(syntax: UID, data: bytes) -> None:
     with pytest.raises(IdentifierError) as caught:
         identifier.decode(data, syntax)
     assert caught.value.status == 0xC000
@@ -233,7 +235,7 @@ def test_bounds() -> None:
 
 
 @given(st.binary(max_size=200), st.sampled_from(SYNTAXES))
-def test_noise_is_refused_in_one_way(data: bytes, syntax: object) -> None:
+def test_noise_is_refused_in_one_way(data: bytes, syntax: UID) -> None:
     try:
         identifier.decode(data, syntax)
     except IdentifierError:
@@ -246,7 +248,7 @@ def test_noise_is_refused_in_one_way(data: bytes, syntax: object) -> None:
              max_size=60),
     st.sampled_from(SYNTAXES),
 )  # fmt: skip
-def test_structured_noise_is_refused_in_one_way(parts: list[bytes], syntax: object) -> None:
+def test_structured_noise_is_refused_in_one_way(parts: list[bytes], syntax: UID) -> None:
     try:
         identifier.decode(b"".join(parts), syntax)
     except IdentifierError:

@@ -46,9 +46,8 @@ class Node:
     rejected: list[Rejection] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.objects = FileObjects(
-            *(self.folder / name for name in ("objects", "incoming", "quarantine")), True
-        )
+        objects, incoming, quarantine = (self.folder / name for name in ("objects", "incoming", "quarantine"))
+        self.objects = FileObjects(objects, incoming, quarantine, True)
 
     def service(self) -> StoreService:
         ports = StorePorts(self.accepted.append, self.rejected.append, self.refusal, self.collides)
@@ -250,4 +249,5 @@ def test_what_nobody_could_take_over_is_no_success(node: Node, data: bytes) -> N
         assert node.files() == []
     else:  # refused in any case; a whole file may wait for the next start, which rejects it again
         assert answer.status == 0xC000
+        assert answer.why is not None
         assert "not kept: the other process has gone" in answer.why

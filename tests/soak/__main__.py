@@ -110,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         node = next(nodes).start_process(
             dicom__receivers=given.receivers,
             completion__quiet_seconds="2",
-            **TIMEOUTS,  # type: ignore[arg-type]  # names of variables, not the wrapper
+            **TIMEOUTS,
         )
         samples = soak(node, given.minutes * 60, record)
         problems = verdict(samples, record, node.log())

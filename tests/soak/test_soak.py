@@ -15,7 +15,7 @@ CALM = Held((1, 2), 100.0, 50, 20)
 
 @pytest.mark.slow
 def test_a_short_soak(capsys: pytest.CaptureFixture[str]) -> None:
-    status = main(["--minutes", "0.15"])
+    status = main(["--minutes", "0.1"])
     assert status == 0, capsys.readouterr().out
 
 

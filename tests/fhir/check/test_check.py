@@ -139,13 +139,14 @@ def test_a_fault_in_one_of_many_instances_is_found(resource: Resource) -> None:
     series["instance"] = [{**series["instance"][0], "uid": f"1.2.{n}"} for n in range(500)]
     series["numberOfInstances"], resource["numberOfInstances"] = 500, 501
     check.check("r5", resource)
-    for fault in (
+    faults: list[Resource] = [
         {"uid": "1.2.x y"},
         {"number": "7"},
         {"title": "\x02"},
         {"colour": "red"},
         {"sopClass": {}},
-    ):
+    ]
+    for fault in faults:
         spoilt = copy.deepcopy(resource)
         spoilt["series"][0]["instance"][333].update(fault)
         with pytest.raises(ResourceInvalid):

@@ -32,6 +32,7 @@ from node.documents import (
 )
 from node.fhir import imagingselection
 from node.fhir.options import FhirOptions
+from node.fhir.selections import reports
 from node.model import Study
 from node.terms import Code, Person
 from tests.fhir.selections.made import (
@@ -73,9 +74,7 @@ GRAPHICS = st.sampled_from(
 )
 REGION = st.builds(Region, st.sampled_from([2, 3]), GRAPHICS, COORDINATES, UID)
 PATHS = st.sampled_from(["1.4", "1.4.1", "1.4.2", "1.5", "1." + "2." * 70 + "3"])
-NAMES = st.sampled_from([rule.name for rule in imagingselection.reports.ITEMS]).map(
-    lambda value: Code(value, "DCM")
-)
+NAMES = st.sampled_from([rule.name for rule in reports.ITEMS]).map(lambda value: Code(value, "DCM"))
 ITEM = st.builds(
     GroupItem,
     PATHS,

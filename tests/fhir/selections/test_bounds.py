@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from node.documents import Evidence, Observer, SopReference
+from node.documents import Content, Evidence, Observer, SopReference
 from node.fhir import imagingselection
 from node.fhir.options import FhirOptions
 from node.fhir.selections.base import MAX_REFERENCES
@@ -40,7 +40,7 @@ FAR = tuple(Evidence(OTHER, f"{OTHER}.{at}", f"{OTHER}.{at}.1") for at in MANY)
 SEVERAL = [referring(f"1.4.{at}", "121233", SopReference(CT, f"{OTHER}.{at}.1")) for at in MANY]
 DEVICES = tuple(Observer("device", name=f"d{at}") for at in MANY)
 SEGMENTS = [referring(f"1.5.{at}", "121191", SopReference(SEG, SEG_AT, (), (1,))) for at in (1, 2)]
-BUSY = {
+BUSY: dict[str, tuple[str, Content]] = {
     "performer": (REPORT, report(group(scoord("1.4.1", polyline(1, 2), image(1))), observers=DEVICES)),
     "category": (KOS, key_objects(image(1), modifiers=tuple(dcm(f"1130{at}", "why") for at in MANY))),
     "focus": (REPORT, report(group(*SEGMENTS, *SEVERAL), evidence=(*EVIDENCE, *FAR))),

@@ -9,8 +9,8 @@ from pathlib import Path
 import orjson
 import pytest
 
-from node.fhir import imagingselection
 from node.fhir.options import FhirOptions
+from node.fhir.selections import concepts
 from tests.fhir.selections.made import (
     FULL,
     OTHER_MODES,
@@ -44,6 +44,7 @@ def test_the_profile_checker_agrees(build: str, tmp_path: Path) -> None:
 
 @pytest.mark.shared
 @pytest.mark.hapi
+@pytest.mark.timeout(600)  # the first one waits until HAPI has loaded
 def test_the_reference_validator_agrees(hapi: Hapi) -> None:
     for one in built(made(*everything()), FULL):
         assert hapi.errors(one.resource, "5.0") == []
@@ -51,12 +52,12 @@ def test_the_reference_validator_agrees(hapi: Hapi) -> None:
 
 @pytest.mark.shared
 def test_concepts_are_those_of_the_profiles() -> None:
-    for concept in imagingselection.concepts.CONCEPTS:
+    for concept in concepts.CONCEPTS:
         if not concept.profile:
             continue
         path = SHARED / "fhir/data/dicom-sr/page-2025-05-01" / f"StructureDefinition-{concept.profile}.json"
         definition = orjson.loads(path.read_bytes())
-        assert definition["url"] == imagingselection.concepts.profile(concept)
+        assert definition["url"] == concepts.profile(concept)
         patterns = [e["patternCoding"] for e in definition["differential"]["element"] if "patternCoding" in e]
         display = concept.display or concept.meaning
         assert {"code": concept.code, "display": display}.items() <= patterns[0].items()
@@ -66,7 +67,7 @@ def test_concepts_are_those_of_the_profiles() -> None:
 def test_meanings_are_those_of_dcm() -> None:
     path = SHARED / "fhir/data/dicom-terminology/CodeSystem-DCM.json"
     known = {one["code"]: one["display"] for one in orjson.loads(path.read_bytes())["concept"]}
-    for concept in imagingselection.concepts.CONCEPTS:
+    for concept in concepts.CONCEPTS:
         assert concept.meaning.casefold() == known[concept.code].casefold()
         if concept.display:
             assert concept.meaning == known[concept.code]

@@ -369,7 +369,8 @@ class _Sink(Peer):
     """Takes an object without keeping it, so that a large one costs the test no memory."""
 
     def __enter__(self) -> int:  # type: ignore[override]
-        return super().__enter__().port
+        Peer.__enter__(self)
+        return self.port
 
     def _object(self, sock: socket.socket, pdu: bytes, syntaxes: dict[int, str]) -> tuple[Stored, int]:
         discard: Callable[[int], bytes] = sock.recv
