@@ -10,7 +10,7 @@ DEV_STAMP := $(VENV)/.dev-installed
 WORKERS ?= 2
 INSTALL_INPUTS := pyproject.toml conf/constraints.txt
 
-.PHONY: help run demo test check bench torture fuzz soak docs format tools clean
+.PHONY: help run demo test check bench torture fuzz soak docs pictures dashboards format tools clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -42,10 +42,18 @@ fuzz: $(DEV_STAMP)  ## look for bytes that break protocol, negotiation or header
 soak: $(DEV_STAMP)  ## scanners, attackers and a reader against one node (MINUTES=10): no growth, no error
 	$(BIN)/python -m tests.soak --minutes $(MINUTES)
 
-docs: $(RUN_STAMP)  ## write the pages in docs/fhir anew, from the tables that build the resources
+docs: $(DEV_STAMP)  ## write the pages and schemas anew that are made of the code: docs, conf/asyncapi.yaml, conf/schemas
 	@mkdir -p docs/fhir
 	@for name in $$($(BIN)/python -c 'from node.fhir.targets import PROFILES; print(*PROFILES)'); do \
 		$(BIN)/dicom-fhir-node fhir --explain --profile $$name > docs/fhir/$$name.md || exit 1; done
+	@$(BIN)/python -B conf/prometheus/reference.py > docs/metrics.md
+	@$(BIN)/python -m node.conformance
+
+pictures: $(DEV_STAMP) tools  ## take the pictures of the status page in docs/pictures anew, of a made-up morning
+	NODE_PICTURES=$(CURDIR)/docs/pictures $(BIN)/python -m pytest -q tests/scenarios/test_pictures.py
+
+dashboards: $(DEV_STAMP)  ## write conf/grafana/dashboard.json anew, after a change of what it shows
+	$(BIN)/python -B conf/grafana/dashboard.py > conf/grafana/dashboard.json
 
 torture: $(DEV_STAMP) tools  ## kill the node 200 times under load and see whether it kept its word (ARGS='--cycles 20 --seed 7')
 	$(BIN)/python -m tests.torture $(ARGS)

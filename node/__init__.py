@@ -5,7 +5,8 @@ The way of a byte through the package, in order::
     reception/      receiver processes on one listening socket, and how they hand on what they stored
     association/    socket -> PDUs -> negotiated contexts -> DIMSE messages     (listener, protocol, receiver)
     services/       one file a DIMSE service: echo, store, find; send/ is the requestor side
-    header.py       bounded scan of the data set just written: the raw values of elements.ELEMENTS
+    header.py       bounded scan of the data set just written: the raw values of elements.ELEMENTS; layout.py
+                    remembers where they lay before
     objects/        incoming/ -> objects/{study}/{series}/{instance}.dcm, durable before the answer
     index/          writer takes what landed in batches: rows, study state, deadlines; search answers C-FIND
                     by the rules of matching.py (pure)
@@ -23,7 +24,8 @@ The way of a byte through the package, in order::
 
 Who holds it together: service.py (start, run, stop) over parts.py, which makes and connects the parts with
 what wiring.py makes of config.py, settings.py and legal.py; recovery.py is what a start and ``reindex`` do first.
-For people: cli.py with client.py, demo.py and preview/ (files -> resources, without a node), web/, health.py, and
-telemetry.py, which tells metrics.py and logs.py what the parts report. What all know: model.py over documents.py
-and terms.py, errors.py, elements.py, peers.py, timing.py.
+For people: cli/ with client.py, demo.py and preview/ (files -> resources, without a node), web/, health.py, and
+telemetry.py, which tells metrics.py, logs.py and activity.py (the last hour, who calls) what the parts report;
+quarantine/ does what an operator decides on what was not taken; processes.py asks /proc. What all know:
+model.py over documents.py and terms.py, errors.py, elements.py, peers.py, timing.py.
 """

@@ -79,10 +79,11 @@ class Client:
         return found
 
     def events(
-        self, study: str | None = None, after: int | None = None, limit: int = 20
+        self, study: str | None = None, after: int | None = None, limit: int = 20, with_data: bool = True
     ) -> tuple[list[Any], int]:
         """Rows of the event log, and the ``after`` that continues it."""
-        answer = self._call("GET", "/api/events", {"study": study, "after": after, "limit": limit})
+        query = {"study": study, "after": after, "limit": limit, "data": None if with_data else "false"}
+        answer = self._call("GET", "/api/events", query)
         return answer["events"], answer["after"]
 
     def follow(self, study: str | None, after: int, pause: float = _FOLLOW_SECONDS) -> Iterator[Any]:

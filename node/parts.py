@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from importlib.metadata import version
 from typing import Final
 
-from node import health, wiring
+from node import health, processes, wiring
+from node.activity import Activity
 from node.association.listener import Listener
 from node.clock import CompletionClock
 from node.config import Config
 from node.contents import ContentReader, Contents, slow
+from node.envelope import event_type
 from node.index.intake import Intake, IntakeRules
 from node.index.outbox import Outbox
 from node.index.retention import RetentionRows
@@ -23,10 +28,12 @@ from node.model import Reason, Received, StudyState
 from node.outbox import Relay
 from node.peers import Peers
 from node.publication import PublicationOptions, StudyPublisher
+from node.quarantine import QuarantineDesk
 from node.reception.desk import IndexDesk
 from node.reception.listening import Space, make_listener
 from node.reception.nursery import Nursery
-from node.reception.pool import Pool, processes
+from node.reception.pool import Pool
+from node.reception.pool import processes as receivers_configured
 from node.recovery import DataDirLock, Recall
 from node.retention import Retention
 from node.telemetry import Telemetry
@@ -44,21 +51,18 @@ class Parts:
         self._nursery = nursery
         self._time = SystemTime()
         self._lock = DataDirLock(config.data_dir)
-        peers = wiring.peers(config)
-        self.metrics = Metrics(peers, version(DISTRIBUTION))
-        self._telemetry = Telemetry(self.metrics)
+        self.peers = wiring.peers(config)
+        self.metrics = Metrics(self.peers, version(DISTRIBUTION))
+        self.activity = Activity(self._time)
+        self._telemetry = Telemetry(self.metrics, self.activity)
         self.objects = wiring.objects(config)
         self.engine = wiring.engine(config)
         self.studies = Studies(self.engine)
         self.outbox = Outbox(self.engine)
-        self.writer = IndexWriter(
-            self.engine,
-            Intake(self._intake_rules(peers), self._same_bytes),
-            self.objects,
-            self._time,
-            self._telemetry,
-            self._indexed,
-        )
+        intake = Intake(self._intake_rules(self.peers), self._same_bytes)
+        around = self._time, self._telemetry, self._indexed
+        self.writer = IndexWriter(self.engine, intake, self.objects, *around)
+        self.quarantine = QuarantineDesk(self.engine, intake, self.writer, self.objects, *around)
         self._connect_publication()
         self.listener = self._make_listener(nursery)
         self._space = Space(self.objects, config.objects.min_free_bytes)
@@ -71,6 +75,8 @@ class Parts:
             self._telemetry,
         )
         self._http_address = (config.http.host, config.http.port)
+        self._health = self._checks()
+        self._prompt = health.Prompt(self._reasons)
         self._watch()
 
     def _connect_publication(self) -> None:
@@ -118,7 +124,7 @@ class Parts:
         desk = IndexDesk(self.writer, self.objects, self.metrics, self._time)
         tls = wiring.tls(config)
         if nursery is not None:
-            count = processes(config)
+            count = receivers_configured(config)
             return Pool(nursery, count, config, desk, self._telemetry, self._time.offset, self._lock.fd, tls)
         return make_listener(config, self.objects, self.engine, desk, self._telemetry, self._time, tls=tls)
 
@@ -143,9 +149,15 @@ class Parts:
         """Publishing it means reading stored files."""
         return slow(self.studies.sop_classes(study), self.publisher.needs)
 
+    def _catch_up(self) -> None:
+        """What any receiver has answered with success by now is in the index. Raises ``IndexUnavailable``."""
+        if isinstance(self.listener, Pool):
+            self.listener.flush()
+        self.writer.wait_until_current()
+
     def _publish_due(self, study: StudyState, reason: Reason) -> bool:
         # What has been acknowledged by now may say that the study is not quiet after all.
-        self.writer.wait_until_current()
+        self._catch_up()
         return self.publisher.publish(study.uid, reason, study.revision)
 
     def _publish_now(self, uid: str, reason: Reason) -> bool:
@@ -159,6 +171,9 @@ class Parts:
         return self._recall.why or (None if self.clock.running else "its thread has ended")
 
     def _dataref(self) -> str:
+        if public := self.config.http.public_url.rstrip("/"):
+            root = public.replace("{", "{{").replace("}", "}}")  # the envelope formats it
+            return f"{root}/api/events/{{id}}/data"
         host, port = self._http_address
         if host in ("0.0.0.0", "::"):
             host = socket.gethostname()  # every address is none that a consumer could ask
@@ -176,9 +191,40 @@ class Parts:
             "outbox_pending": lambda: self.outbox.backlog().pending,
             "outbox_oldest_seconds": self._oldest_seconds,
             "objects_bytes_free": self.objects.free_bytes,
+            "objects_bytes_min_free": lambda: self.config.objects.min_free_bytes,
+            "associations_limit": lambda: self.config.dicom.max_associations,
+            "outbox_parked": lambda: self.outbox.backlog().parked,
+            "quarantine_waiting": self.studies.quarantine_waiting,
+            "ready": lambda: not self._prompt(),
+            "receivers_running": lambda: self._receiver_counts()[0],
+            "receivers_configured": lambda: self._receiver_counts()[1],
+            "clock_seconds": self._time.wall,
         }
         for name, source in gauges.items():
             self.metrics.watch(name, source)
+        for output in wiring.outputs(self.config):
+            self.metrics.begin(output.name, [event_type(output.kind, version) for version in (1, 2)])
+        self.metrics.sample("check_failing", self._failing)
+        self.metrics.sample("receivers_died_total", lambda: {"": self._receiver_counts()[2]})
+        self.metrics.sample("process_cpu_seconds_total", partial(self._of_processes, processes.cpu_seconds))
+        self.metrics.sample("process_memory_bytes", partial(self._of_processes, processes.memory_bytes))
+        self.metrics.sample("process_open_fds", partial(self._of_processes, processes.open_fds))
+
+    def _receiver_counts(self) -> tuple[int, int, int]:
+        return self.listener.counts if isinstance(self.listener, Pool) else (0, 0, 0)
+
+    def _failing(self) -> dict[str, float]:
+        reasons = self._prompt()
+        return {name: name in reasons for name in (*self._health.names, health.SILENT)}
+
+    def _of_processes(self, ask: Callable[[int], float]) -> dict[str, float]:
+        """What ``ask`` tells of each process that runs; one that has just ended is left out."""
+        found = {}
+        others = self.listener.pids if isinstance(self.listener, Pool) else {}
+        for name, pid in {"node": os.getpid(), **others}.items():
+            with suppress(OSError):
+                found[name] = ask(pid)
+        return found
 
     def _oldest_seconds(self) -> float:
         oldest = self.outbox.backlog().oldest_at
@@ -192,6 +238,9 @@ class Parts:
         return f"{state.pending} events wait, for {seconds:.0f} s: {state.last_error}"
 
     def _reasons(self) -> dict[str, str]:
+        return self._health.reasons()
+
+    def _checks(self) -> health.Health:
         return health.Health(
             [
                 health.Check("dicom", health.listens(lambda: self.listener.listening)),
@@ -204,7 +253,7 @@ class Parts:
                 health.Check("space", self._space.low),
                 health.Check("sink", self._sink_stuck),
             ]
-        ).reasons()
+        )
 
 
 def address(host: str, port: int) -> str:

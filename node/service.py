@@ -8,21 +8,28 @@ import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
+from importlib.metadata import version
 
 from node import recovery, wiring
 from node.config import Config
 from node.errors import ConfigError
+from node.index.overview import Overview
+from node.index.quarantine import QuarantineRows
 from node.index.rebuild import is_empty, unfinished
 from node.logs import get_logger
-from node.parts import Parts, address
+from node.parts import DISTRIBUTION, Parts, address
+from node.quarantine import Sides
 from node.reception import worker
 from node.reception.nursery import Nursery
 from node.reception.pool import Pool, processes
 from node.recovery import Recall
 from node.settings import is_loopback
+from node.web import operate
 from node.web.app import create_app
 from node.web.backend import Backend
 from node.web.server import HttpServer, serve_http
+from node.web.services import WebServices
+from node.web.show import Show
 
 _log = get_logger(__name__)
 
@@ -41,6 +48,7 @@ class Node(Parts):
         recovery.carry_clock(self.studies, self._time.offset)
         self.studies.bring_forward(self._time.now())
         self.writer.start()
+        self.quarantine.settle()
         if not self._recall.look() and (
             unfinished(self.engine) or (is_empty(self.engine) and not self.objects.is_empty())
         ):
@@ -50,6 +58,7 @@ class Node(Parts):
         count = recovery.hand_over(waiting, self.writer.put, self.writer.wait_until_current)
         if count:
             _log.info("recovered", objects=count)
+        self.activity.seed(Overview(self.engine).last_seen())
 
     def reindex(self) -> int:
         """``rebuild`` by command, nothing runs: what the sink has to tell is asked for at once."""
@@ -63,9 +72,15 @@ class Node(Parts):
 
     def rebuild(self) -> int:
         """Make the index anew; returns how many objects."""
+        self.quarantine.settle()  # the index is to tell what lies where after it
         remembers = wiring.sink_remembers(self.config)
         path = self.config.events_path
         count = recovery.rebuild(self.objects, self.writer, self.engine, path, sink_remembers=remembers)
+        found = self.quarantine.find_lost()
+        if found:
+            _log.warning(
+                "quarantine_found", objects=found, hint="/api/quarantine lists them; release or discard them."
+            )
         self._recall.look()
         return count
 
@@ -140,27 +155,59 @@ class Node(Parts):
                 [f"[dicom] host, port: {where} can't be listened on: {error.strerror}"]
             ) from error
 
-    async def _serve_http(self) -> HttpServer:
-        config = self.config
+    def _services(self) -> WebServices:
+        """What people ask of the node, and tell it."""
+        config, overview = self.config, Overview(self.engine)
+        show = Show(config.http.show_identifiers)
         backend = Backend(
             self.studies,
             self.outbox,
             self._time,
             config.completion.max_seconds,
+            overview.series_sizes,
             self._publish_now,
             self.publisher.resource,
-            self.writer.wait_until_current,
+            self._catch_up,
             self.clock.wake,
             self.relay.wake,
             {output.profile: output.name for output in reversed(config.outputs)},
+            show,
         )
+        about = operate.About(
+            ae_title=config.dicom.ae_title,
+            version=version(DISTRIBUTION),
+            started_at=self._time.wall(),
+            sink=config.events.sink,
+            max_associations=config.dicom.max_associations,
+            min_free_bytes=config.objects.min_free_bytes,
+        )
+        parts = operate.Parts(
+            studies=self.studies,
+            outbox=self.outbox,
+            overview=overview,
+            quarantine=QuarantineRows(self.engine),
+            objects=self.objects,
+            desk=self.quarantine,
+            sides=Sides(lambda calling_ae: self.peers.find(calling_ae).charset),
+            activity=self.activity,
+            clock=self._time,
+            reasons=self._prompt,
+            associations=lambda: self.listener.associations,
+            callers=self.listener.callers,
+            knows=self.peers.knows,
+            published=self._telemetry.released,
+        )
+        return backend.services(self._render, self._reasons, operate.Operations(about, parts, show))
+
+    async def _serve_http(self) -> HttpServer:
+        config = self.config
         app = create_app(
-            backend.services(self._render, self._reasons),
+            self._services(),
             loopback=is_loopback(config.http.host),
             token=config.http.token.get_secret_value(),
             allowed_hosts=config.http.allowed_hosts,
         )
-        server = await serve_http(app, config.http.host, config.http.port)
+        server = await serve_http(app, config.http.host, config.http.port, closing=app.state.live.close)
         self._http_address = server.address
         return server
 

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from node import cli, logs
 from node.client import Client
 from tests.harness import DEFAULTS, LocalNode, Nodes, eventually
-from tests.preview.made import write
 from tests.scenarios.sender import instance, new_uid, send
-from tests.studies import STUDY, ct, made_study
+from tests.studies import made_study
 from tests.test_logs import as_before
 
 __all__ = ["as_before"]  # commands configure logging, which is global
@@ -33,7 +36,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("COLUMNS", "300")
     runner = CliRunner()
-    return lambda *words: runner.invoke(cli.app, [str(word) for word in words])
+    return lambda *words, **how: runner.invoke(cli.app, [str(word) for word in words], **how)
 
 
 @pytest.fixture
@@ -53,14 +56,55 @@ def lines(result: Result) -> list[dict[str, Any]]:
 # --- without a node
 
 
-def test_help_names_every_command(run: Run) -> None:
+COMMANDS: dict[str, Any] = get_command(cli.app).commands  # type: ignore[attr-defined]
+
+
+def test_help_names_every_command_under_a_heading(run: Run) -> None:
     result = run("--help")
     assert result.exit_code == 0
-    for command in (
-        "serve", "check-config", "send", "studies", "complete", "hold", "reopen", "events", "replay", "reindex",
-        "fhir",
-    ):  # fmt: skip
-        assert re.search(rf"^\s+{command} ", result.stdout, re.MULTILINE), command
+    headings = re.findall(r"^╭─ (.+?) ─", result.stdout, re.MULTILINE)
+    assert headings == ["Options", "Run", "Look", "Operate a running node", "Send and try", "Maintain"]
+    listed = re.findall(r"^│ ([a-z][a-z-]+) ", result.stdout, re.MULTILINE)
+    assert listed == [
+        "serve", "check-config", "status", "studies", "events", "quarantine", "complete", "hold", "reopen",
+        "replay", "release", "discard", "send", "demo", "fhir", "reindex", "conformance",
+    ]  # fmt: skip
+    assert set(listed) == set(COMMANDS)
+    for status in ("0  done", "1  refused", "2  wrong words", "130  interrupted"):
+        assert status in result.stdout
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_help_page_ends_with_examples_that_can_be_typed(run: Run, name: str) -> None:
+    page = run(name, "--help").stdout
+    examples = re.findall(r"\$ (?:NODE_\S+ )?dicom-fhir-node (.*?) *(?:[|>#].*)?$", page, re.MULTILINE)
+    assert examples, page
+    for example in examples:
+        command, *words = shlex.split(example)
+        assert command in COMMANDS, example
+        COMMANDS[command].make_context(command, words)  # raises for words that are not the command's
+
+
+def test_help_and_completion_start_without_the_node() -> None:
+    """Somebody who presses Tab waits for it."""
+    heavy = ("pydicom", "pynetdicom", "pydantic", "sqlalchemy", "aiokafka", "starlette", "node.config")
+    script = f"import sys, node.cli; print([name for name in {heavy} if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout == b"[]\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("studis",), "Did you mean 'studies'"),
+        (("studies", "--stat", "open"), "Possible options: --state"),
+        (("studies", "--state", "opened"), "'open', 'held', 'complete', 'quarantined'"),
+        (("complete",), "Missing argument 'UID'"),
+    ],
+)
+def test_a_slip_of_the_keyboard_gets_a_hint(run: Run, words: tuple[str, ...], said: str) -> None:
+    result = run(*words)
+    assert result.exit_code == 2
+    assert said in result.stderr
 
 
 def test_version(run: Run) -> None:
@@ -137,6 +181,15 @@ def test_a_port_that_is_taken_is_told_in_a_line(
     assert result.exit_code == 2
     assert "Traceback" not in result.output
     assert "in use" in result.stderr
+
+
+def test_the_conformance_statement_is_that_of_the_configuration(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "node.toml"
+    file.write_text('[dicom]\nae_title = "OUR-NODE"\n')
+    result = run("conformance", "--config", file)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("# ")
+    assert "OUR-NODE" in result.stdout
 
 
 # --- send
@@ -237,19 +290,29 @@ def test_events_are_printed_one_a_line_and_replayed_byte_for_byte(run: Run, node
 def test_parked_events_are_not_printed_as_if_they_were_out(
     run: Run, node: LocalNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    parked = {"seq": 1, "parked_reason": "series[0].uid: not an OID", "event": {"id": "r5/1.2/1"}}
-    out = {"seq": 2, "parked_reason": None, "event": {"id": "r5/1.3/1"}}
-    monkeypatch.setattr(Client, "events", lambda *_: ([parked, out], 2))
+    parked = {
+        "seq": 1,
+        "sent_at": None,
+        "parked_reason": "series[0].uid: not an OID",
+        "event": {"id": "r5/1.2/1"},
+    }
+    waits = {"seq": 2, "sent_at": None, "parked_reason": None, "event": {"id": "r5/1.3/1"}}
+    out = {"seq": 3, "sent_at": "2026-11-22T12:00:00Z", "parked_reason": None, "event": {"id": "r5/1.4/1"}}
+    monkeypatch.setattr(Client, "events", lambda *_: ([parked, waits, out], 3))
     result = run("events", *url(node))
-    assert lines(result) == [{"id": "r5/1.3/1"}]
-    assert "parked r5/1.2/1: series[0].uid: not an OID" in result.stderr
+    assert lines(result) == [{"id": "r5/1.3/1"}, {"id": "r5/1.4/1"}]
+    assert result.stderr.splitlines() == [
+        "parked r5/1.2/1: series[0].uid: not an OID",
+        "pending r5/1.3/1: not with the sink yet",
+    ]
 
 
 def test_following_starts_behind_what_was_printed(
     run: Run, node: LocalNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing falls between the first page and what follows; Ctrl-C is how it ends."""
-    rows = [{"seq": n, "parked_reason": None, "event": {"id": str(n)}} for n in range(1, 4)]
+    at = "2026-11-22T12:00:00Z"
+    rows = [{"seq": n, "sent_at": at, "parked_reason": None, "event": {"id": str(n)}} for n in range(1, 4)]
 
     def follow(_self: Client, study: str | None, after: int) -> Iterator[Any]:
         assert after == 1
@@ -261,92 +324,3 @@ def test_following_starts_behind_what_was_printed(
     result = run("events", "--follow", *url(node))
     assert result.exit_code == 0
     assert [event["id"] for event in lines(result)] == ["1", "2", "3"]
-
-
-# --- fhir
-
-
-def test_files_become_what_the_node_publishes(run: Run, node: LocalNode, tmp_path: Path) -> None:
-    uid = new_uid()
-    made_study(tmp_path / "study", uid, {"CT": 3, "MR": 1})
-    run("send", tmp_path / "study", "--to", f"{node.ae_title}@127.0.0.1:{node.port}")
-    eventually(lambda: len(node.stored()) == 4)
-    node.post(f"/api/studies/{uid}/complete")
-    (event,) = node.wait_for_events(1)
-    result = run("fhir", tmp_path / "study")
-    assert result.exit_code == 0, result.output
-    assert lines(result) == [event["data"]]
-
-
-def test_several_studies_or_one_of_them(run: Run, tmp_path: Path) -> None:
-    uids = [new_uid(), new_uid()]
-    for uid in uids:
-        made_study(tmp_path / uid, uid, {"CT": 1})
-    all_of_them = lines(run("fhir", tmp_path / uids[0], tmp_path / uids[1], "--profile", "dstu1"))
-    assert [one["uid"] for one in all_of_them] == [f"urn:oid:{uid}" for uid in uids]
-    one = run("fhir", tmp_path, "--study", uids[1], "--profile", "dstu1")
-    assert (lines(one), one.exit_code) == (all_of_them[1:], 0)
-    assert "passed over: 1 of other studies" in one.stderr
-    assert not (tmp_path / "var").exists(), "nothing is kept"
-
-
-def test_the_fhir_keys_of_a_configuration(run: Run, tmp_path: Path) -> None:
-    made_study(tmp_path / "study", new_uid(), {"CT": 1})
-    result = run("fhir", tmp_path / "study", "--profile", "imr")
-    assert result.exit_code == 2
-    assert "[fhir] wado_rs_base: " in result.stderr
-    assert result.stdout == ""
-    file = tmp_path / "node.toml"
-    file.write_text('[fhir]\nwado_rs_base = "https://pacs.example.org/dicomweb"\n')
-    (resource,) = lines(run("fhir", tmp_path / "study", "--profile", "imr", "--config", file))
-    assert resource["contained"][0]["address"] == "https://pacs.example.org/dicomweb"
-
-
-def test_what_would_not_be_published(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NODE_FHIR__REQUIRE_PATIENT_ID", "true")
-    write(tmp_path / "in", ct(1, PatientID=""), ct(1, 2, StudyInstanceUID="1.2.3"))
-    result = run("fhir", tmp_path / "in")
-    assert result.exit_code == 1
-    assert [one["identifier"][0]["value"] for one in lines(result)] == ["urn:oid:1.2.3"]
-    assert f"not published: study {STUDY}: the node would hold it: no Patient ID" in result.stderr
-    assert f"patient-id-missing: PatientID, 1 instance of {STUDY}" in result.stderr
-    for name in ("Müller", "PAT-0042"):
-        assert name not in result.stderr
-
-
-def test_without_a_check_everything_is_printed(run: Run, tmp_path: Path) -> None:
-    write(tmp_path, ct(1), ct(2, PatientID="ANOTHER"))
-    assert (run("fhir", tmp_path).exit_code, run("fhir", tmp_path).stdout) == (1, "")
-    result = run("fhir", tmp_path, "--no-check")
-    assert (result.exit_code, len(lines(result))) == (0, 1)
-
-
-def test_nothing_to_be_found(run: Run, tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("no DICOM")
-    result = run("fhir", tmp_path)
-    assert result.exit_code == 1
-    assert result.stderr.splitlines() == ["passed over: 1 not DICOM", "no DICOM objects found"]
-    write(tmp_path, ct(1))
-    result = run("fhir", tmp_path, "--profile", "imagingselection")
-    assert (result.exit_code, result.stdout) == (1, "")
-    assert "nothing in 1 study for profile imagingselection" in result.stderr
-
-
-def test_where_each_element_comes_from(run: Run) -> None:
-    result = run("fhir", "--explain", "--profile", "dstu1")
-    assert result.exit_code == 0
-    assert "| `uid` | 1..1 | Study Instance UID (0020,000D) | as `urn:oid:` |" in result.stdout
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        ((), "give DICOM files or folders"),
-        (("nowhere",), "no such file or folder: nowhere"),
-        ((".", "--profile", "r6"), "'r6' is not a profile; there are r5, "),
-    ],
-)
-def test_fhir_with_wrong_words_is_a_usage_error(run: Run, words: tuple[str, ...], said: str) -> None:
-    result = run("fhir", *words)
-    assert result.exit_code == 2
-    assert said in result.stderr

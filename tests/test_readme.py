@@ -1,15 +1,12 @@
-"""What the README tells a user to type exists."""
+"""What the README names exists; tests/guide types its commands and loads its configurations."""
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
-import pytest
 from typer.main import get_command
 
 from node.cli import app
-from node.config import load
 from tests.tools import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -32,11 +29,3 @@ def test_ci_calls_what_the_readme_names() -> None:
     called = re.findall(r"^make ([a-z]+)$", CI, re.MULTILINE)
     assert called == ["check", "test"]
     assert all(f"make {target}" in README for target in called)
-
-
-@pytest.mark.parametrize("block", re.findall(r"```toml\n(.*?)```", README, re.DOTALL))
-def test_configuration_examples_load(block: str, tmp_path: Path) -> None:
-
-    path = tmp_path / "node.toml"
-    path.write_text(block)
-    load(path, {})

@@ -8,7 +8,6 @@ from typing import Any, Final, get_args
 
 import anyio
 import orjson
-from anyio.to_thread import run_sync
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -17,6 +16,7 @@ from starlette.responses import Response
 from node.index.outbox import Record
 from node.model import State
 from node.web.errors import BadRequest, json_response
+from node.web.patience import Patience
 from node.web.services import Json, WebServices, instant
 
 MAX_BODY: Final = 256 * 1024
@@ -37,7 +37,7 @@ class Api:
 
     def __init__(self, services: WebServices) -> None:
         self._services = services
-        self._probing = anyio.CapacityLimiter(4)
+        self._probing = Patience()
 
     async def healthz(self, _request: Request) -> Response:
         """The process answers."""
@@ -45,11 +45,10 @@ class Api:
 
     async def readyz(self, _request: Request) -> Response:
         """A probe that hangs (a dead disk) is an answer too: it must not make the question hang."""
-        reasons = {"checks": f"no answer within {READY_SECONDS:g} s"}
-        with anyio.move_on_after(READY_SECONDS):
-            reasons = dict(
-                await run_sync(self._services.reasons, abandon_on_cancel=True, limiter=self._probing)
-            )
+        try:
+            reasons = dict(await self._probing.call(self._services.reasons, READY_SECONDS))
+        except TimeoutError:
+            reasons = {"checks": f"no answer within {READY_SECONDS:g} s"}
         if not reasons:
             return json_response({"status": "ready"})
         error = f"not ready: {', '.join(reasons)}"

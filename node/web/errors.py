@@ -28,6 +28,8 @@ STATUS: Final[dict[type[errors.NodeError], int]] = {
     errors.StudyNotFound: 404,
     errors.EventNotFound: 404,
     errors.StudyConflict: 409,
+    errors.QuarantineNotFound: 404,
+    errors.QuarantineConflict: 409,
     errors.QueryError: 400,
     errors.ResourceInvalid: 422,
     errors.IndexUnavailable: 503,
@@ -39,6 +41,7 @@ HINTS: Final[dict[int, str]] = {
     405: "The Allow header names the methods that this address takes.",
     413: "Send the ids in several requests.",
 }
+HINT: Final = "Correct the request."
 
 # For answers that a browser shows: they load nothing, are in no frame, are not guessed at, and no other
 # site's page can read or embed them.
@@ -67,15 +70,20 @@ def on_http_exception(_request: Request, error: Exception) -> Response:
     """404, 405 and what else the router refuses."""
     if not isinstance(error, HTTPException):
         raise error
-    hint = HINTS.get(error.status_code, "Correct the request.")
+    hint = HINTS.get(error.status_code, HINT)
     return json_error(error.status_code, error.detail, hint, error.headers)
+
+
+def status_of(error: errors.NodeError) -> int:
+    """The HTTP status of what the node raised on purpose."""
+    return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
 
 
 def on_node_error(_request: Request, error: Exception) -> Response:
     """What the node raised on purpose."""
     if not isinstance(error, errors.NodeError):
         raise error
-    status = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
+    status = status_of(error)
     headers = {"retry-after": "5"} if status == 503 else None
     return json_error(status, str(error) or HTTPStatus(status).phrase, error.hint, headers)
 

@@ -59,7 +59,7 @@ class Guard:
             )
         if method in _READS:
             return None
-        if _from_another_site(headers, host):
+        if from_another_site(headers, host):
             return json_error(403, "refused: a page of another site sent this", "Use the node's own address.")
         return self._unauthorised(headers.get("authorization", ""))
 
@@ -102,7 +102,8 @@ def _is_address(name: str) -> bool:
     return True
 
 
-def _from_another_site(headers: Headers, host: str) -> bool:
+def from_another_site(headers: Headers, host: str) -> bool:
+    """Whether a page of another site made a browser send this to ``host``."""
     # Browsers send Origin with every cross-origin post, and Sec-Fetch-Site beside it; other clients neither
     if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
         return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
 
 import h11
@@ -18,13 +18,17 @@ from node.errors import ConfigError
 BACKLOG: Final = 128
 MAX_CONNECTIONS: Final = 256
 HEAD_SECONDS: Final = 10.0  # from the first byte, or from the connection, to the end of a request's head
+STALL_SECONDS: Final = 20.0  # an answer of which nothing is read for so long is given up
+
+Closing = Callable[[], Awaitable[None]]
 
 
 class _Protocol(H11Protocol):
-    """h11 with a deadline for the head of a request, which uvicorn lacks: half a head would be waited for
-    for ever, and ``MAX_CONNECTIONS`` of them would keep everybody out."""
+    """h11 with two deadlines that uvicorn lacks: for the head of a request, and for an answer that is not read.
+    Either would be waited for for ever, and ``MAX_CONNECTIONS`` of them would keep everybody out."""
 
     _late: asyncio.TimerHandle | None = None
+    _stalled: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -37,6 +41,30 @@ class _Protocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._unwatch()
+        self._flows()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch_reader(self.transport.get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._flows()
+
+    def _watch_reader(self, waiting: int) -> None:
+        self._stalled = self.loop.call_later(STALL_SECONDS, self._look_at_reader, waiting)
+
+    def _look_at_reader(self, before: int) -> None:
+        waiting = self.transport.get_write_buffer_size()
+        if waiting >= before:
+            self.transport.abort()  # close() would wait for the very reader
+        else:
+            self._watch_reader(waiting)
+
+    def _flows(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
 
     def _watch_head(self) -> None:
         if self.conn.their_state is not h11.IDLE:
@@ -73,13 +101,22 @@ class _Server(uvicorn.Server):
 class HttpServer:
     """A running server; ``address`` is what it listens on. Made by ``serve_http``."""
 
-    def __init__(self, server: _Server, task: asyncio.Task[None], address: tuple[str, int]) -> None:
+    def __init__(
+        self,
+        server: _Server,
+        task: asyncio.Task[None],
+        address: tuple[str, int],
+        closing: Closing | None,
+    ) -> None:
         self._server = server
         self._task = task
+        self._closing = closing
         self.address = address
 
     async def stop(self) -> None:
         """Take no more connections, end open requests within the deadline given to ``serve_http``, close."""
+        if self._closing is not None:
+            await self._closing()
         self._server.stopping.set()
         await self._task
 
@@ -88,10 +125,17 @@ class HttpServer:
         await asyncio.shield(self._task)
 
 
-async def serve_http(app: ASGIApp, host: str, port: int, drain_seconds: float = 5) -> HttpServer:
+async def serve_http(
+    app: ASGIApp,
+    host: str,
+    port: int,
+    drain_seconds: float = 5,
+    closing: Closing | None = None,
+) -> HttpServer:
     """Serve ``app`` in the running loop until ``stop``; returns when connections are accepted.
 
-    Port 0 takes a free one. Raises ``ConfigError`` when the address can't be listened on.
+    ``closing`` ends, at the stop, the answers that have no end of their own. Port 0 takes
+    a free one. Raises ``ConfigError`` when the address can't be listened on.
     """
     listener = _listen(host, port)
     address = listener.getsockname()[:2]
@@ -117,7 +161,7 @@ async def serve_http(app: ASGIApp, host: str, port: int, drain_seconds: float = 
         serving.cancel()
         listener.close()
         await task  # raises what went wrong
-    return HttpServer(server, task, address)
+    return HttpServer(server, task, address, closing)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Browser, Page, sync_playwright
 
 PHONE = {"width": 390, "height": 844}
@@ -54,3 +55,13 @@ def looking(browser: Browser, base_url: str, **options: Any) -> Iterator[Page]:
         assert not complaints, complaints
     finally:
         context.close()
+
+
+def serious(page: Page) -> list[str]:
+    """axe-core's violations of WCAG 2.2 A and AA and of its best practices that are serious or critical."""
+    found = Axe().run(page).response["violations"]
+    return [
+        f"{one['id']}: {one['nodes'][0]['html'][:200]}"
+        for one in found
+        if one["impact"] in ("serious", "critical")
+    ]

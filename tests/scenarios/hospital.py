@@ -60,12 +60,12 @@ def indexed(node: Address, uid: str, instances: int, state: str) -> None:
     eventually(there)
 
 
-def waiting(node: Address, reason: str) -> int:
-    """The number of the newest row of quarantine with this reason, once it is there."""
+def waiting(node: Address, uid: str) -> int:
+    """The number of the newest row of quarantine for this study, once it is there."""
 
     def found() -> list[int]:
         rows = node.get("/api/quarantine")["quarantine"]
-        return [row["id"] for row in rows if row["reason"] == reason]
+        return [row["id"] for row in rows if row["study"] == uid]
 
     return eventually(found)[0]
 
@@ -155,7 +155,7 @@ def morning(node: LocalNode, folder: Path) -> dict[str, str]:
     again.ImageComments = "sent again after a change"
     again.InstitutionName = "Demo Hospital, second floor"
     dcmsend(node, folder, "ARCHIVE", again)
-    uids["collision"] = str(waiting(node, "duplicate"))
+    uids["collision"] = str(waiting(node, uids["amended"]))
     mr: Elements = {
         "StudyDescription": "MR knee left",
         "Modality": "MR",

@@ -1,0 +1,1 @@
+"""Tests of what is installed: wheel, image, compose file, systemd unit."""
