@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from html import escape
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any, Final, NamedTuple
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from node.errors import NodeError
 from node.web.api import Api
-from node.web.errors import json_response, on_fault, on_http_exception, on_node_error
+from node.web.errors import HINT, HINTS, json_response, on_fault, on_http_exception, on_node_error
+from node.web.pages.routes import Pages
 from node.web.security import Guard
 from node.web.services import WebServices
 
 
 class Endpoint(NamedTuple):
-    """One address: what it answers is said on ``/`` in the words given here."""
+    """One address: what it answers is said on ``/api`` in the words given here."""
 
     method: str
     path: str
@@ -33,9 +33,14 @@ ENDPOINTS: Final = (
     Endpoint("GET", "/healthz", Api.healthz, "whether the process is alive"),
     Endpoint("GET", "/readyz", Api.readyz, "whether the node can do its work, else why not"),
     Endpoint("GET", "/metrics", Api.metrics, "metrics for Prometheus"),
+    Endpoint("GET", "/api/status", Api.status, "the node at a glance: receiving, studies, outbox, disk"),
+    Endpoint(
+        "GET", "/api/callers", Api.callers, "who calls, last seen first: objects, failures, late arrivals"
+    ),
     Endpoint("GET", "/api/studies", Api.studies, "studies, newest first: state, limit, offset"),
     Endpoint("GET", "/api/studies/{uid}", Api.study, "one study"),
     Endpoint("GET", "/api/studies/{uid}/imagingstudy", Api.resource, "its FHIR resource: profile, version"),
+    Endpoint("GET", "/api/studies/{uid}/timeline", Api.timeline, "what came when, and its versions"),
     Endpoint("POST", "/api/studies/{uid}/complete", Api.complete, "publish the study now"),
     Endpoint("POST", "/api/studies/{uid}/hold", Api.hold, "keep the study from completing"),
     Endpoint("POST", "/api/studies/{uid}/reopen", Api.reopen, "wait for more of the study"),
@@ -44,7 +49,12 @@ ENDPOINTS: Final = (
         "GET", "/api/events/{id:path}/data", Api.event_data, "what an event tells of, as FHIR: all of it"
     ),
     Endpoint("POST", "/api/events/replay", Api.replay, 'publish events again: {"ids": [...]}'),
-    Endpoint("GET", "/api/quarantine", Api.quarantine, "what was not taken, newest first: limit, offset"),
+    Endpoint("GET", "/api/quarantine", Api.quarantine, "what was not taken, what waits first: limit, offset"),
+    Endpoint(
+        "GET", "/api/quarantine/{id:int}", Api.quarantined, "one of them, and what is stored in its place"
+    ),
+    Endpoint("POST", "/api/quarantine/{id:int}/release", Api.release, "take it in, or publish the study"),
+    Endpoint("POST", "/api/quarantine/{id:int}/discard", Api.discard, "delete an object's bytes for good"),
 )
 
 
@@ -57,33 +67,52 @@ def create_app(
     ``token``, and wherever one is set. ``allowed_hosts`` are host names it is reached by.
     """
     api = Api(services)
-    routes = [Route("/", _index, methods=["GET"])]
+    pages = Pages(services, [(e.method, e.path, e.tells) for e in ENDPOINTS])
+    routes = [*_answers(pages), *pages.routes()]
     routes += [Route(e.path, e.handler.__get__(api), methods=[e.method]) for e in ENDPOINTS]
     app = Starlette(
         routes=routes,
         middleware=[Middleware(Guard, loopback=loopback, token=token, allowed_hosts=allowed_hosts)],
         exception_handlers={
-            HTTPException: on_http_exception,
+            HTTPException: _on_http_exception(pages),
             NodeError: on_node_error,
             Exception: on_fault,
         },
     )
     app.router.redirect_slashes = False
+    app.state.live = pages.live
     return app
 
 
-async def _index(request: Request) -> Response:
-    """The endpoints, as a page for browsers and as JSON for everything else."""
-    if "text/html" not in request.headers.get("accept", ""):
-        listed = [{"method": e.method, "path": e.path, "tells": e.tells} for e in ENDPOINTS]
-        return json_response({"service": "dicom-fhir-node", "endpoints": listed})
-    rows = "\n".join(f"<tr><td>{e.method}<td>{_link(e)}<td>{escape(e.tells)}" for e in ENDPOINTS)
-    return HTMLResponse(
-        '<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>dicom-fhir-node</title>\n'
-        f"<h1>dicom-fhir-node</h1>\n<table>\n{rows}\n</table>\n</html>\n"
-    )
+def _on_http_exception(pages: Pages) -> Callable[[Request, Exception], Response]:
+    """Who asks for a page that is not there gets one that says so."""
+
+    def answer(request: Request, error: Exception) -> Response:
+        path, accepted = request.url.path, request.headers.get("accept", "")
+        if isinstance(error, HTTPException) and "text/html" in accepted and not path.startswith("/api/"):
+            return pages.failure(error, HINTS.get(error.status_code, HINT))
+        return on_http_exception(request, error)
+
+    return answer
 
 
-def _link(endpoint: Endpoint) -> str:
-    path = escape(endpoint.path)
-    return f'<a href="{path}">{path}</a>' if endpoint.method == "GET" and "{" not in path else path
+def _answers(pages: Pages) -> list[Route]:
+    """``/`` and ``/api``: pages for browsers; the endpoints, as JSON, for everything else."""
+    listed = {
+        "service": "dicom-fhir-node",
+        "endpoints": [{"method": e.method, "path": e.path, "tells": e.tells} for e in ENDPOINTS],
+    }
+
+    def answer(page: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+        async def either(request: Request) -> Response:
+            html = "text/html" in request.headers.get("accept", "")
+            found = await page(request) if html else json_response(listed)
+            found.headers["vary"] = "accept"
+            return found
+
+        return either
+
+    return [
+        Route("/", answer(pages.status), methods=["GET"]),
+        Route("/api", answer(pages.endpoints), methods=["GET"]),
+    ]

@@ -47,7 +47,6 @@ def test_pictures(nodes: Nodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
                 picture(page, name, full_page=name != "status-phone")
         with looking(browser, base) as page:
             page.goto(f"/studies/{uids['amended']}")
-            page.locator(".resource .tree summary", has_text="series").first.click()
             picture(page, "study")
             page.goto(f"/quarantine/{uids['collision']}")
             picture(page, "quarantine")
