@@ -13,7 +13,9 @@ Buffers = Sequence[bytes | bytearray | memoryview]
 class Incoming(Protocol):
     """One object while it arrives. Exactly one of ``commit`` and ``discard`` ends it."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What it will be called if nothing more is written."""
 
     def write(self, fragments: Buffers) -> None:
         """Append fragments of the data set; raises ``StorageError``."""

@@ -1,7 +1,9 @@
 """Objects as files: incoming/ until the index has them, then objects/{study}/{series}/{instance}.dcm.
 
-Names in ``incoming`` are chosen here, never taken from a UID. A file is called ``.part`` until it is whole
-and synced, so a crash leaves nothing that could be taken for an object.
+Names in ``incoming`` are chosen here, never taken from a UID. A file is called ``.part`` until it is whole. Then its
+size becomes part of its name, and only then it is synced: one commit of the file system's journal brings bytes and
+name to the disk together, where a rename behind the sync would take a second. What a power loss leaves of a file
+that was not synced does not have the size that its name tells, so nothing can be taken for an object but an object.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from node.objects.base import Buffers
 
 _PART: Final = ".part"
 _DICOM: Final = ".dcm"
+_TOLD_SIZE: Final = re.compile(r"\+([0-9a-f]{1,16})$")  # in a name in incoming: the size of the file
 _IOV_MAX: Final = os.sysconf("SC_IOV_MAX")
 _WRITEBACK_BYTES: Final = 4_194_304
 _SYNC_FILE_RANGE_WRITE: Final = 2  # sync_file_range(2): start writing dirty pages, wait for nothing
@@ -73,9 +76,10 @@ class FileObjects:
         return f"{time.time_ns():016x}{self._label}{next(self._numbers) & 0xFFFFFF:06x}"
 
     def waiting(self, label: str = "") -> Iterator[str]:
-        """Names of committed objects not under their key yet, oldest first; partial ones are removed.
+        """Names of whole objects not under their key yet, oldest first; partial ones are removed.
 
-        ``label``: only of that process, which must have ended; without it nothing may be writing here.
+        ``label``: only of that process, which must have ended; without it nothing may be writing here. They are
+        synced: whoever was to do it may have died just before.
         """
         for name in sorted(os.listdir(self._incoming)):
             if label and f"-{label}-" not in name:
@@ -84,7 +88,24 @@ class FileObjects:
             if name.endswith(_PART):
                 path.unlink()
             elif name.endswith(_DICOM):
-                yield name.removesuffix(_DICOM)
+                name = name.removesuffix(_DICOM)
+                if self._is_whole(path, name):
+                    yield name
+                else:
+                    path.unlink()
+
+    def _is_whole(self, path: Path, name: str) -> bool:
+        """Whether the file has the size that its name tells; one that came from quarantine tells none."""
+        told = _TOLD_SIZE.search(name)
+        if told is None or not path.is_file():
+            return True
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size != int(told[1], 16):
+                return False
+            if self._durable:
+                os.fdatasync(file.fileno())
+                os.fsync(self._incoming_fd)
+        return True
 
     def path(self, key: ObjectKey) -> Path:
         """Where an object lies. Its UIDs are digits and dots (header.identify): no path can leave the root."""
@@ -244,13 +265,13 @@ def _is_named_by_uid(entry: os.DirEntry[str], suffix: str) -> bool:
 
 
 class IncomingFile:
-    """One object while it arrives, as ``incoming/NAME.part``."""
+    """One object while it arrives, as ``incoming/BEGINNING.part``."""
 
     def __init__(self, path: str, folder_fd: int, name: str, preamble: bytes, durable: bool) -> None:
-        self.name = name
+        self._beginning = name
         self._folder_fd = folder_fd
+        self._path = path
         self._part = path + _PART
-        self._final = path + _DICOM
         self._durable = durable
         self._offset = len(preamble)
         self._preamble = preamble  # goes out with the first of the data set: one call less an object
@@ -266,6 +287,15 @@ class IncomingFile:
     def size(self) -> int:
         """Bytes of the data set so far."""
         return self._size
+
+    @property
+    def name(self) -> str:
+        """Its name if this was all of it."""
+        return self._beginning + self._told_size
+
+    @property
+    def _told_size(self) -> str:
+        return f"+{self._offset + self._size:x}"
 
     def write(self, fragments: Buffers) -> None:
         """Append fragments; many small ones go out in one call."""
@@ -310,14 +340,13 @@ class IncomingFile:
             raise StorageError(f"read {self._part}: {error.strerror}") from error
 
     def commit(self) -> None:
-        """fdatasync the file, give it its name, fsync the folder: after this it survives a power loss."""
+        """Name the file, fdatasync it, fsync the folder: after this it survives a power loss."""
         try:
             if self._preamble:  # an object without a data set
                 self._write_preamble((), 0)
-            if self._durable:
-                os.fdatasync(self._fd)
             os.rename(self._part, self._final)
             if self._durable:
+                os.fdatasync(self._fd)
                 os.fsync(self._folder_fd)
         except OSError as error:
             # A failed sync says that the kernel may have dropped the pages: only a new object can help.
@@ -328,6 +357,10 @@ class IncomingFile:
             raise
         self._committed = True
         self._close()
+
+    @property
+    def _final(self) -> str:
+        return f"{self._path}{self._told_size}{_DICOM}"
 
     def discard(self) -> None:
         """Leave nothing behind; an object that was committed stays, whatever becomes of its association."""

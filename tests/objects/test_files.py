@@ -49,7 +49,8 @@ def adopted(objects: FileObjects, data: bytes = b"data set", key: ObjectKey = KE
 
 def test_an_object_from_its_first_byte_to_its_place(objects: FileObjects, folder: Path) -> None:
     incoming = objects.begin(PREAMBLE)
-    assert files(folder) == [f"incoming/{incoming.name}.part"]
+    beginning, _, _ = incoming.name.partition("+")
+    assert files(folder) == [f"incoming/{beginning}.part"]
     incoming.write([memoryview(b"da"), b"ta ", bytearray(b"set")])
     assert (incoming.size, incoming.read(0, 4), incoming.read(5, 99)) == (8, b"data", b"set")
     incoming.commit()
@@ -126,7 +127,35 @@ def test_the_order_of_a_commit(folder: Path, monkeypatch: pytest.MonkeyPatch, du
     for name in ("fdatasync", "rename", "fsync"):
         monkeypatch.setattr(os, name, spied(name))
     incoming.commit()
-    assert calls == (["fdatasync", "rename", "fsync"] if durable else ["rename"])
+    assert calls == (["rename", "fdatasync", "fsync"] if durable else ["rename"])
+
+
+@pytest.mark.parametrize("left", [0, 1, len(PREAMBLE), len(PREAMBLE) + 7, len(PREAMBLE) + 9])
+def test_what_a_power_loss_left_of_a_file_is_no_object(objects: FileObjects, folder: Path, left: int) -> None:
+    """Named, but not synced: its name came to the disk, its bytes did not, or not all."""
+    whole, torn = put(objects), put(objects)
+    os.truncate(objects.waiting_path(torn), left)
+    assert list(objects.waiting()) == [whole]
+    assert files(folder) == [f"incoming/{whole}.dcm"]
+
+
+def test_what_is_found_is_synced(objects: FileObjects, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process that named it may have died before it did."""
+    name, synced = put(objects), []
+    for call in ("fdatasync", "fsync"):
+        real = getattr(os, call)
+        monkeypatch.setattr(
+            os, call, lambda fd, real=real: synced.append(os.readlink(f"/proc/self/fd/{fd}")) or real(fd)
+        )
+    assert list(objects.waiting()) == [name]
+    path = objects.waiting_path(name)
+    assert synced == [str(path), str(path.parent)]
+
+
+@pytest.mark.parametrize("name", ["000+zz", "000+", "+", "000+1+x", "plain"])
+def test_a_name_that_tells_no_size_is_taken_as_it_is(objects: FileObjects, folder: Path, name: str) -> None:
+    (folder / "incoming" / f"{name}.dcm").write_bytes(b"x")
+    assert list(objects.waiting()) == [name]
 
 
 def failing(number: int) -> Callable[..., Any]:

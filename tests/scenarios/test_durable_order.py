@@ -30,11 +30,12 @@ def unescaped(text: str) -> bytes:
 
 def step(call: str, arguments: bytes) -> str | None:
     """One of the steps of storing an object, named with the object's file; None for anything else."""
-    file = re.search(rb"/incoming/([0-9a-f-]+)\.part", arguments)
+    file = re.search(rb"/incoming/([0-9a-f-]+)(\.part|\+[0-9a-f]+\.dcm)", arguments)
     if call == "fdatasync" and file:
+        assert file[2] != b".part"
         return f"fdatasync {file[1].decode()}"
-    if call.startswith("rename") and file:
-        assert file[1] + b".dcm" in arguments
+    if call.startswith("rename") and file and file[2] == b".part":
+        assert file[1] + b"+" in arguments
         return f"rename {file[1].decode()}"
     if call == "fsync" and b"/incoming>" in arguments:
         return "fsync incoming"
@@ -142,9 +143,9 @@ def test_every_success_is_synced_first(nodes: Nodes, tmp_path: Path) -> None:
     threads = steps_by_thread(trace)
     assert len(threads) == 2
     for steps in threads:
-        assert [name.split()[0] for name in steps] == ["fdatasync", "rename", "fsync", "answer"] * 4
+        assert [name.split()[0] for name in steps] == ["rename", "fdatasync", "fsync", "answer"] * 4
         files = [name.split()[1] for name in steps if not name.startswith(("fsync", "answer"))]
-        assert files[::2] == files[1::2]  # the file that is synced is the one that is named
+        assert files[::2] == files[1::2]  # the file that is named is the one that is synced
         assert len(set(files)) == 4
         assert [name for name in steps if name.startswith("answer")] == ["answer 0x0000"] * 3 + [
             "answer 0xC000"
