@@ -28,7 +28,7 @@ from node.timing import SystemTime
 # Records of stored objects travel together, which costs both processes a third of what each by itself would: so
 # long after the first, or when there are so many, or of so many bytes. Whoever asks for what was answered (C-FIND,
 # an operator) has them sent first; of a receiver that dies the owner finds the objects themselves.
-_RECORD_SECONDS: Final = 0.01
+_RECORD_SECONDS: Final = 0.03
 _MOST_RECORDS: Final = 64
 _MOST_RECORD_BYTES: Final = 1_048_576
 # Reports that are only counted or logged travel together: this long after the first of them.
