@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from node import cli
+from node.cli import common
 
 FULL = """
 data_dir = "{data}"
@@ -54,9 +55,9 @@ allowed_hosts = ["node.example"]
 def check(tmp_path: Path, text: str, *words: str) -> Result:
     file = tmp_path / "node.toml"
     file.write_text(text.replace("{data}", str(tmp_path / "var")))
-    return CliRunner().invoke(
-        cli.app, ["check-config", "--config", str(file), *words], env={"COLUMNS": "200"}
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(common.err, "width", 200)  # it took that of the terminal the tests run in
+        return CliRunner().invoke(cli.app, ["check-config", "--config", str(file), *words])
 
 
 def warned(result: Result) -> list[str]:
