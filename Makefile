@@ -23,6 +23,7 @@ demo: $(RUN_STAMP)  ## send a small made-up study to the running node and show i
 	@exec $(BIN)/dicom-fhir-node demo $(if $(CONFIG),--config $(CONFIG))
 
 test: $(DEV_STAMP) tools  ## install what is needed and run every test
+	@$(BIN)/python -m tests.jars
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(TESTS)
 
 check: $(DEV_STAMP)  ## style, types, import directions
@@ -42,7 +43,7 @@ fuzz: $(DEV_STAMP)  ## look for bytes that break protocol, negotiation or header
 soak: $(DEV_STAMP)  ## scanners, attackers and a reader against one node (MINUTES=10): no growth, no error
 	$(BIN)/python -m tests.soak --minutes $(MINUTES)
 
-docs: $(DEV_STAMP)  ## write the pages and schemas anew that are made of the code: docs, conf/asyncapi.yaml, conf/schemas
+docs: $(DEV_STAMP) dashboards  ## write all anew that is made of the code: docs, AsyncAPI, schemas, the dashboard
 	@mkdir -p docs/fhir
 	@for name in $$($(BIN)/python -c 'from node.fhir.targets import PROFILES; print(*PROFILES)'); do \
 		$(BIN)/dicom-fhir-node fhir --explain --profile $$name > docs/fhir/$$name.md || exit 1; done
@@ -53,7 +54,7 @@ pictures: $(DEV_STAMP) tools  ## take the pictures of the status page in docs/pi
 	NODE_PICTURES=$(CURDIR)/docs/pictures $(BIN)/python -m pytest -q tests/scenarios/test_pictures.py
 
 dashboards: $(DEV_STAMP)  ## write conf/grafana/dashboard.json anew, after a change of what it shows
-	$(BIN)/python -B conf/grafana/dashboard.py > conf/grafana/dashboard.json
+	@$(BIN)/python -B conf/grafana/dashboard.py > conf/grafana/dashboard.json
 
 torture: $(DEV_STAMP) tools  ## kill the node 200 times under load and see whether it kept its word (ARGS='--cycles 20 --seed 7')
 	$(BIN)/python -m tests.torture $(ARGS)
@@ -63,7 +64,7 @@ format: $(DEV_STAMP)  ## put the code into its shape
 	$(BIN)/ruff format .
 
 clean:  ## remove what was installed and built here; var/ stays
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 # ---- what these need
 

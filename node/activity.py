@@ -1,7 +1,8 @@
 """What came lately and who sent it, for people: minute counts of the last hour and a row a caller, in memory.
 
 Fed where metrics are fed, in the process that owns the index. Metrics have no names of unknown callers, because
-their labels must stay few; here the callers are bounded instead, and those seen longest ago become ``OTHER``.
+their labels must stay few; here the callers are bounded instead, and those seen longest ago become ``OTHER``, the
+ones that sent nothing first.
 """
 
 from __future__ import annotations
@@ -152,8 +153,10 @@ class Activity:
         return caller
 
     def _make_room(self) -> None:
-        """The one seen longest ago becomes a part of ``OTHER``, which is never the one to go."""
-        gone = next(name for name in self._callers if name != OTHER)
+        """The one seen longest ago becomes a part of ``OTHER``, which is never the one to go. Who has sent objects
+        goes after those who have not: a scan that calls itself by many names must not hide the modalities."""
+        *before, _newest = (name for name in self._callers if name != OTHER)
+        gone = next((name for name in before if not self._callers[name].objects), before[0])
         other = self._callers.get(OTHER)
         if other is None:
             other = self._callers[OTHER] = Caller(OTHER, 0.0)

@@ -17,8 +17,17 @@ from node.errors import NodeError
 TIMEOUT_SECONDS: Final = 35.0
 _FOLLOW_SECONDS: Final = 1.0
 
+
+class _Nowhere(urllib.request.HTTPRedirectHandler):
+    """Follows no redirect: a node makes none, and urllib would carry the token to wherever one leads, in a GET that
+    does not do what was told."""
+
+    def redirect_request(self, *_: Any) -> None:
+        """Never asks again: the redirect is an error then."""
+
+
 # A proxy of the environment is for the way out of the house, not for a node on this machine or beside it.
-_DIRECT: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+_DIRECT: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}), _Nowhere())
 
 
 class ApiError(NodeError):
@@ -144,6 +153,11 @@ def _quoted(uid: str) -> str:
 
 def _said(error: urllib.error.HTTPError) -> ApiError:
     """The JSON error of the API, or what else answered there."""
+    place = error.headers.get("location")
+    if error.code // 100 == 3 and place:
+        return ApiError(
+            f"HTTP {error.code}: it sends us on to {place}", "Give --url where the node is.", error.code
+        )
     try:
         body = orjson.loads(error.read())
         return ApiError(str(body["error"]), str(body["hint"]), error.code)

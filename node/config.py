@@ -23,7 +23,7 @@ from pydantic_settings import (
 from node import settings
 from node.errors import ConfigError
 from node.fhir.targets import PROFILES
-from node.legal import Seconds
+from node.legal import IN_WORDS_OF_TOML, Seconds
 
 PREFIX: Final = "NODE_"
 # Node.js has the same prefix (its manual, "Environment variables"; and what its images and tools set): machines
@@ -260,6 +260,7 @@ class _Report:
         if kind == "missing":
             return "is missing"
         message = fault["msg"].removeprefix("Value error, ").replace("Input should", "should")
+        message = IN_WORDS_OF_TOML.get(kind, message)
         if kind == "value_error" or _is_secret(where):
             return message
         if kind in _CONTAINER_ERRORS and isinstance(given, str) and self._variable(where):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from typing import ClassVar
 
 
@@ -20,11 +22,39 @@ class NodeError(Exception):
 class ConfigError(NodeError):
     """The configuration can't be used; ``problems`` has one line per key."""
 
-    hint = "Correct the keys named; `dicom-fhir-node check-config` shows what is in force."
+    hint = (
+        "Correct what is named: node.toml, as it is shipped, says what each key takes; `dicom-fhir-node check-config` "
+        "tells whether it is right, without starting."
+    )
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+
+
+class CannotStart(ConfigError):
+    """The machine is not, or not yet, as the configuration says: a port or a folder in use, a disk that is away.
+
+    Not the words are wrong, and it may pass by itself: what starts the node (systemd) is to try again.
+    """
+
+    retriable = True
+    hint = "Mend what is named, or name another in the configuration, and start again."
+
+
+class CannotListen(CannotStart):
+    """``where``, which [``table``] names, can't be listened on."""
+
+    def __init__(self, table: str, where: str, error: OSError) -> None:
+        # socket.create_server adds the address once more to what the system says; look-ups count below zero.
+        number = error.errno or 0
+        said = os.strerror(number) if number > 0 else error.strerror or str(error)
+        advice = {
+            errno.EADDRINUSE: "; `ss -ltnp` tells which program has it",
+            errno.EADDRNOTAVAIL: "; `ip address` lists the addresses of this machine",
+            errno.EACCES: "; ports below 1024 need CAP_NET_BIND_SERVICE, see docs/install.md",
+        }.get(number, "")
+        super().__init__([f"[{table}] host, port: {where} can't be listened on: {said}{advice}"])
 
 
 class ProtocolError(NodeError):

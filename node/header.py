@@ -24,7 +24,7 @@ from node.elements import (
     WANTED,
 )
 from node.errors import DataSetError, DataSetMismatch
-from node.layout import Layouts, Place
+from node.layout import LEAST_ELEMENTS, Layouts, Place
 from node.model import ObjectKey, RawHeader
 
 IMPLICIT_LITTLE: Final = "1.2.840.10008.1.2"
@@ -39,6 +39,7 @@ MAX_INFLATED: Final = 1_048_576  # how much of a deflated data set is inflated
 MAX_ELEMENTS: Final = 200_000  # elements and items looked at, 0.1 s; 5,000 referenced instances need 20,000
 MAX_DEPTH: Final = 64  # undefined-length sequences inside each other
 MAX_VALUE: Final = 65_536  # longest value kept
+_MOST_LEARNED: Final = 16  # stretches of one header: to remember one costs several times a walk
 
 _UNDEFINED: Final = 0xFFFFFFFF
 _ITEM: Final = 0xFFFEE000
@@ -182,6 +183,7 @@ class _Scanner:
         self._explicit = _EXPLICIT[little]
         self._long = _LONG[little]
         self._looked_at = 0
+        self._learned = 0
 
     def run(self) -> None:
         """Walk the top level until past the last wanted tag; ends with ``_Stop``."""
@@ -243,7 +245,9 @@ class _Scanner:
         self._looked_at += len(places)
         if places and places[-1].after > end:
             places.pop()
-        _layouts.learn(window, places, implicit, self._little)
+        if len(places) >= LEAST_ELEMENTS and self._learned < _MOST_LEARNED:
+            self._learned += 1
+            _layouts.learn(window, places, implicit, self._little)
         return start
 
     def _next(self, position: int) -> int:

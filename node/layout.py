@@ -13,13 +13,13 @@ import threading
 from collections.abc import Collection, Sequence
 from typing import Final, NamedTuple
 
-# Kinds of objects that may come by turns although their headers begin alike, and beginnings that are remembered:
-# what a hostile sender can make of them stays under 4 MB.
+# Kinds of objects that may come by turns although their headers begin alike, beginnings that are remembered, and
+# elements of each (what follows is a stretch of its own): what a hostile sender can make of them stays under 8 MB.
 _CANDIDATES: Final = 4
 _MOST_BEGINNINGS: Final = 32
 _BEGINNING: Final = 8
-_LEAST_ELEMENTS: Final = 8
-_MOST_ELEMENTS: Final = 512
+LEAST_ELEMENTS: Final = 8
+_MOST_ELEMENTS: Final = 192
 _MOST_VARYING: Final = 24  # with more elements of varying length, walking is as fast
 
 
@@ -57,7 +57,7 @@ class _Layout:
     """The elements of one stretch of a header; those whose numbers are ``varying`` may have any length."""
 
     def __init__(
-        self, window: bytes, places: Sequence[Place], varying: Collection[int], little: bool
+        self, window: bytes, places: Sequence[Place], varying: Collection[int], implicit: bool, little: bool
     ) -> None:
         self.varying = frozenset(varying)
         self.shape = tuple((place.tag, place.value_at - place.head_at) for place in places)
@@ -66,9 +66,9 @@ class _Layout:
         self._order: Final = "little" if little else "big"
         runs, begin = [], 0
         for number in sorted(self.varying):
-            runs.append(_run(window, places[begin:number], places[number]))
+            runs.append(_run(window, places[begin:number], places[number], implicit))
             begin = number + 1
-        self._runs = (*runs, _run(window, places[begin:], None))
+        self._runs = (*runs, _run(window, places[begin:], None, implicit))
 
     def match(self, window: bytes, at: int) -> Match | None:
         """What ``Layouts.match`` gives, if the elements at ``at`` lie so, all of them in ``window``."""
@@ -91,7 +91,7 @@ class _Layout:
         return Match(dict(zip(self._tags, found, strict=True)), at, len(self.lengths))
 
 
-def _run(window: bytes, fixed: Sequence[Place], varying: Place | None) -> _Run:
+def _run(window: bytes, fixed: Sequence[Place], varying: Place | None, implicit: bool) -> _Run:
     heads, values, expected = ["="], ["="], []
     for place in fixed:
         head, value = place.value_at - place.head_at, place.after - place.value_at
@@ -102,9 +102,9 @@ def _run(window: bytes, fixed: Sequence[Place], varying: Place | None) -> _Run:
     before, length_size, wanted = b"", 0, False
     if varying is not None:
         wanted = varying.wanted
-        # 16 bits only behind an explicit VR with a short length, whose header has 8 bytes as an implicit one has
-        explicit = window[varying.head_at + 4 : varying.head_at + 6].isalpha()
-        length_size = 2 if explicit and varying.value_at - varying.head_at == 8 else 4
+        # 16 bits only behind an explicit VR with a short length. The bytes can't tell: an implicit length may look
+        # like a VR, and what stands for a VR need not be letters.
+        length_size = 2 if not implicit and varying.value_at - varying.head_at == 8 else 4
         before = window[varying.head_at : varying.value_at - length_size]
     return _Run(
         size,
@@ -155,7 +155,7 @@ class Layouts:
         Layouts that never match must not cost more than they would save: the more misses in a row, the rarer it
         is learned from one (the first, second, fourth, eighth ...).
         """
-        if len(places) < _LEAST_ELEMENTS:
+        if len(places) < LEAST_ELEMENTS:
             return
         begin = places[0].head_at
         key = window[begin : begin + _BEGINNING], implicit, little
@@ -167,20 +167,22 @@ class Layouts:
                 beginning = self._known[key] = _Beginning()
             beginning.misses += 1
             if beginning.misses & (beginning.misses - 1) == 0:
-                self._add(beginning, window, places[:_MOST_ELEMENTS], little)
+                self._add(beginning, window, places[:_MOST_ELEMENTS], implicit, little)
 
-    def _add(self, beginning: _Beginning, window: bytes, places: Sequence[Place], little: bool) -> None:
+    def _add(
+        self, beginning: _Beginning, window: bytes, places: Sequence[Place], implicit: bool, little: bool
+    ) -> None:
         wanted = [place.tag for place in places if place.wanted]
         if len(set(wanted)) < len(wanted):
             return  # the first of two counts: walking knows
-        layout = _Layout(window, places, (), little)
+        layout = _Layout(window, places, (), implicit, little)
         others = []
         for known in beginning.layouts:
             if known.shape == layout.shape:
                 both = zip(known.lengths, layout.lengths, strict=True)
                 varying = known.varying | {n for n, (one, other) in enumerate(both) if one != other}
                 if len(varying) <= _MOST_VARYING:
-                    layout = _Layout(window, places, varying, little)
+                    layout = _Layout(window, places, varying, implicit, little)
             else:
                 others.append(known)
         beginning.layouts = (layout, *others[: _CANDIDATES - 1])

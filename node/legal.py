@@ -24,6 +24,21 @@ CHARACTER_SETS: Final = frozenset(
     }
     | {"ISO_IR 6", "GB18030", "GBK"}
 )
+# What pydantic says in words of Python
+IN_WORDS_OF_TOML: Final = {
+    "path_type": "should be a path in quotes",
+    "string_type": "should be a text in quotes",
+    "tuple_type": 'should be an array: ["...", "..."]',
+    "dict_type": 'should be a table: {"..." = "..."}',
+    "model_type": "should be a table",
+    "int_type": "should be a whole number",
+    "int_parsing": "should be a whole number",
+    "int_from_float": "should be a whole number",
+    "float_type": "should be a number",
+    "float_parsing": "should be a number",
+    "bool_type": "should be true or false",
+    "bool_parsing": "should be true or false",
+}
 
 
 def _not_a_truth_value(value: Any) -> Any:
@@ -31,6 +46,14 @@ def _not_a_truth_value(value: Any) -> Any:
     if isinstance(value, bool):
         raise ValueError("is a number, not true or false")
     return value
+
+
+def _receivers(value: Any) -> Any:
+    """Of a union pydantic would tell one fault for each of its members, in words of its own."""
+    number = int(value) if isinstance(value, str) and value.isdecimal() else value
+    if number != "auto" and (type(number) is not int or not 0 <= number <= 32):
+        raise ValueError(f'should be "auto" or a whole number from 0 to 32, not {value!r}')
+    return number
 
 
 def _text(legal: Callable[[str], bool], what: str) -> AfterValidator:
@@ -152,6 +175,7 @@ def mode_alone(value: Any) -> Any:
 
 
 number = BeforeValidator(_not_a_truth_value)
+Receivers = Annotated[Literal["auto"] | int, BeforeValidator(_receivers)]
 Port = Annotated[int, number, Field(ge=0, le=65535)]
 Count = Annotated[int, number, Field(ge=1)]
 Bytes = Annotated[int, number, Field(ge=0)]

@@ -235,7 +235,8 @@ class Parts:
         if state.stuck_since is None:
             return None
         seconds = self._time.wall() - state.stuck_since
-        return f"{state.pending} events wait, for {seconds:.0f} s: {state.last_error}"
+        waiting = "1 event waits" if state.pending == 1 else f"{state.pending} events wait"
+        return f"{waiting}, for {seconds:.0f} s: {state.last_error}"
 
     def _reasons(self) -> dict[str, str]:
         return self._health.reasons()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from node import header
-from node.errors import ConfigError, DataSetError, IndexCorrupt, PublishUnavailable
+from node.errors import CannotStart, DataSetError, IndexCorrupt, PublishUnavailable
 from node.index.engine import Engine
 from node.index.rebuild import (
     await_versions,
@@ -35,6 +35,10 @@ _REPORT_EVERY: Final = 10_000
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")  # proc(5): another one at each boot
 _UNREADABLE: Final = (
     "Look at the file and the disk; it is taken in at the next start (or reindex) that can read it."
+)
+_TORN: Final = (
+    "The machine stopped before the object was synced. With objects.durability = fsync it was not answered either: "
+    "its sender has it still."
 )
 
 _AWAITED: Final = "the sink has told which versions were out before the index was lost"
@@ -68,7 +72,7 @@ class DataDirLock:
                 os.close(self.fd)
                 raise
         except (BlockingIOError, PermissionError):
-            raise ConfigError([f"{what}: stop it first, or give this one a folder of its own"]) from None
+            raise CannotStart([f"{what}: stop it first, or give this one a folder of its own"]) from None
         _HELD.add(self._path)
 
     def _open(self, data_dir: Path) -> int:
@@ -76,7 +80,7 @@ class DataDirLock:
             data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
             return os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
-            raise ConfigError([f"data_dir: {data_dir} can't be written: {error.strerror}"]) from error
+            raise CannotStart([f"data_dir: {data_dir} can't be written: {error.strerror}"]) from error
 
     def _flock(self) -> None:
         """Raises ``BlockingIOError``."""
@@ -128,6 +132,10 @@ def waiting_objects(objects: FileObjects, wall: float, label: str = "") -> Itera
     """What a former run acknowledged but did not index, oldest first; ``label``: only of that process."""
     for name in objects.waiting(label):
         try:
+            if not objects.is_whole(name):
+                _log.warning("object_torn", name=name, hint=_TORN)
+                objects.drop_waiting(name)
+                continue
             with objects.open_waiting(name) as file:
                 found = read_object(file, name, None)
         except DataSetError as error:

@@ -12,7 +12,7 @@ from importlib.metadata import version
 
 from node import recovery, wiring
 from node.config import Config
-from node.errors import ConfigError
+from node.errors import CannotListen, ConfigError
 from node.index.overview import Overview
 from node.index.quarantine import QuarantineRows
 from node.index.rebuild import is_empty, unfinished
@@ -151,9 +151,7 @@ class Node(Parts):
             return self.listener.start()
         except OSError as error:
             where = address(self.config.dicom.host, self.config.dicom.port)
-            raise ConfigError(
-                [f"[dicom] host, port: {where} can't be listened on: {error.strerror}"]
-            ) from error
+            raise CannotListen("dicom", where, error) from error
 
     def _services(self) -> WebServices:
         """What people ask of the node, and tell it."""

@@ -77,7 +77,7 @@ class Dicom(Table):
     aliases: tuple[Title, ...] = ()
     host: str = "0.0.0.0"
     port: Port = 11112
-    receivers: Literal["auto"] | Annotated[int, legal.number, Field(ge=0, le=32)] = "auto"
+    receivers: legal.Receivers = "auto"
     max_associations: Annotated[int, legal.number, Field(ge=1, le=10_000)] = 100
     # PS3.8 D.1 sets no least value; below 4096 a command set may not fit in one PDU
     max_pdu: Annotated[int, legal.number, Field(ge=4096, le=16 * 1024 * 1024)] = 131072

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+import time
 import traceback
+from collections import Counter
 from typing import Final
 
 from node.activity import Activity
@@ -17,6 +20,38 @@ _log = get_logger(__name__)
 _NOTABLE: Final = frozenset(("rejected", "timeout", "protocol-error", "failed"))
 
 
+# Lines about refused objects that a caller gets in a minute, and callers that are told apart in it: one that sends
+# for ever what is not taken must fill neither the log's disk nor its rate limit. The metrics count every object.
+_LINES: Final = 20
+_MINUTE_SECONDS: Final = 60.0
+_CALLERS: Final = 200
+
+
+class _Sparing:
+    """Lets so many lines a caller and minute pass, and counts the others. Any thread may call it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._begun = time.monotonic()
+        self._lines: Counter[str] = Counter()
+        self._left_out = 0
+
+    def __call__(self, calling_ae: str) -> int | None:
+        """None: leave this line out. Else how many were left out since the last one that was not."""
+        with self._lock:
+            now = time.monotonic()
+            if now - self._begun >= _MINUTE_SECONDS:
+                self._begun = now
+                self._lines.clear()
+            caller = calling_ae if calling_ae in self._lines or len(self._lines) < _CALLERS else ""
+            self._lines[caller] += 1
+            if self._lines[caller] > _LINES:
+                self._left_out += 1
+                return None
+            left_out, self._left_out = self._left_out, 0
+            return left_out
+
+
 class Telemetry:
     """The observer of associations, index writer, clock, publication and relay. Any thread may call it."""
 
@@ -25,6 +60,7 @@ class Telemetry:
         self._metrics = metrics
         self._activity = activity
         self._index_error: str | None = None
+        self._refused = _Sparing()
 
     # association/
 
@@ -32,8 +68,13 @@ class Telemetry:
         self._metrics.stored(calling_ae, status, size, seconds)
         if self._activity is not None:
             self._activity.stored(calling_ae, status, size)
-        if status:
-            _log.warning("store_refused", calling_ae=calling_ae, status=f"0x{status:04X}", size=size, why=why)
+        if not status:
+            return
+        left_out = self._refused(calling_ae)
+        if left_out is not None:
+            more = {"skipped": left_out} if left_out else {}
+            status_ = f"0x{status:04X}"
+            _log.warning("store_refused", calling_ae=calling_ae, status=status_, size=size, why=why, **more)
 
     def association_ended(self, calling_ae: str, address: str, result: str, why: str, objects: int) -> None:
         self._metrics.association(result)

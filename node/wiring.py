@@ -12,7 +12,7 @@ from node.association.tls import TlsFiles
 from node.completion import CompletionRules, QuietRule
 from node.config import Config, plain
 from node.envelope import Output
-from node.errors import ConfigError
+from node.errors import CannotStart, ConfigError
 from node.fhir.targets import PROFILES
 from node.index.engine import Engine
 from node.objects.files import FileObjects
@@ -59,13 +59,13 @@ def rules(config: Config) -> CompletionRules:
 
 
 def objects(config: Config, label: str = "") -> FileObjects:
-    """[objects] as a store; ``label`` marks what one of several processes writes. Raises ``ConfigError``."""
+    """[objects] as a store; ``label`` marks what one of several processes writes. Raises ``CannotStart``."""
     home = objects_home(config)
     durable = config.objects.durability == "fsync"
     try:
         return FileObjects(config.objects_path, home / "incoming", home / "quarantine", durable, label)
     except OSError as error:
-        raise ConfigError([f"[objects] url: {error.filename} can't be written: {error.strerror}"]) from error
+        raise CannotStart([f"[objects] url: {error.filename} can't be written: {error.strerror}"]) from error
 
 
 def objects_home(config: Config) -> Path:

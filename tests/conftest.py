@@ -1,5 +1,6 @@
 """Fixtures for every folder of tests."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from tests.harness import Nodes, running_nodes
 from tests.kafka_broker import kafka_broker
 
 __all__ = ["hapi", "kafka_broker"]
+
+_TERMINAL = ("COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE")
 
 
 @pytest.fixture
@@ -41,6 +44,13 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return tools.make_certificate(tmp_path_factory.mktemp("tls"))
 
 
+def pytest_configure() -> None:
+    """What whoever runs the tests exports would be the width and colours of the node's consoles, and its settings."""
+    for name in tuple(os.environ):
+        if name in _TERMINAL or (name.startswith("NODE_") and name != "NODE_PICTURES"):
+            del os.environ[name]
+
+
 @pytest.hookimpl(optionalhook=True)  # xdist may be switched off
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> workers.ByUnit | None:
     """``--dist loadgroup`` is by the groups of ``workers``."""
@@ -49,18 +59,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> workers.B
 
 @pytest.hookimpl(trylast=True)  # after what orders tests in another way
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marked tests skip where what they need is missing; in CI a missing tool fails instead."""
     items.sort(key=workers.rank)
-    for item in items:
-        for name, why in tools.MISSING.items():
-            if item.get_closest_marker(name) is None or why is None:
-                continue
-            if tools.IN_CI and name != "shared":
-                item.add_marker(pytest.mark.usefixtures("tool_missing_in_ci"))
-            else:
-                item.add_marker(pytest.mark.skip(reason=why))
 
 
-@pytest.fixture
-def tool_missing_in_ci() -> None:
-    pytest.fail("CI=true and a tool is missing: " + "; ".join(why for why in tools.MISSING.values() if why))
+@pytest.hookimpl(tryfirst=True)  # before fixtures try to start what is not there
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Marked tests skip where what they need is missing; in CI a missing tool fails them instead."""
+    for name, why in tools.MISSING.items():
+        if why is not None and item.get_closest_marker(name) is not None:
+            if name == "shared":
+                pytest.skip(why)
+            tools.unavailable(why)

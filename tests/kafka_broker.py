@@ -21,10 +21,9 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from tests import tools
+from tests import jars
 
-_ROOT = Path(__file__).resolve().parent.parent
-_SETUP = _ROOT / "docker" / "kafka"
+_SETUP = jars.KAFKA.pom.parent
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 30.0
@@ -54,7 +53,7 @@ class KafkaBroker:
         plain_name: str = "PLAINTEXT",
     ) -> None:
         self._folder = folder
-        self._libs = tools.maven_jars(_SETUP / "pom.xml", _ROOT / "build" / "kafka-libs", "kafka.libs")
+        self._libs = jars.jars(jars.KAFKA)
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
         self._started = threading.Event()

@@ -97,6 +97,17 @@ def test_who_is_connected_is_listed(activity: Activity) -> None:
     assert activity.callers() == [Caller("CT1", START)]
 
 
+def test_a_scan_under_many_titles_hides_nobody_who_sends(time: HandTime) -> None:
+    activity = Activity(time, most_callers=3)
+    activity.stored("CT1", 0, 5)
+    for number in range(10):
+        time.at += 1
+        activity.association_ended(f"SCAN{number}", "rejected")
+    found = named(activity)
+    assert set(found) == {"CT1", "SCAN8", "SCAN9", OTHER}
+    assert (found["CT1"].objects, found[OTHER].refused) == (1, 8)
+
+
 def test_titles_without_number_take_no_memory_without_bound(time: HandTime) -> None:
     activity = Activity(time, most_callers=3)
     activity.stored("REGULAR", 0, 5)

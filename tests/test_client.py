@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from itertools import islice
 from typing import Any, ClassVar
@@ -29,6 +29,8 @@ class Handler(BaseHTTPRequestHandler):
             return
         self.send_response(status)
         self.send_header("content-length", str(len(answer)))
+        if status == 302:
+            self.send_header("location", "/login")
         self.end_headers()
         self.wfile.write(answer)
 
@@ -81,6 +83,17 @@ def test_reads_do_not_carry_the_token(server: str) -> None:
     answer({"uid": "1.2"})
     Client(server, "secret").study("1.2")
     assert Handler.asked[0][3] is None
+
+
+@pytest.mark.parametrize("ask", [lambda c: c.command("1.2", "complete"), lambda c: c.studies()])
+def test_a_redirect_is_told_and_not_followed(server: str, ask: Callable[[Client], Any]) -> None:
+    """Of a proxy with a login: it gets the token, not another place."""
+    answer({}, 302)
+    answer({"studies": []})
+    with pytest.raises(ApiError, match="HTTP 302: it sends us on to /login") as raised:
+        ask(Client(server, "secret"))
+    assert raised.value.http_status == 302
+    assert len(Handler.asked) == 1
 
 
 def test_a_uid_can_not_leave_its_place_in_the_path(server: str) -> None:

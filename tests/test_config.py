@@ -168,6 +168,21 @@ def test_variables_of_node_js_are_passed_over_and_never_hide_a_key() -> None:
         ("[dicom]\nport = 65536", "[dicom] port: should be less than or equal to 65535, not 65536"),
         ("[http]\nport = -1", "[http] port: should be greater than or equal to 0, not -1"),
         ("[http]\nport = true", "[http] port: is a number, not true or false"),
+        ("[http]\nport = 1.5", "[http] port: should be a whole number, not 1.5"),
+        ("data_dir = 5", "data_dir: should be a path in quotes, not 5"),
+        (
+            "[[peers]]\nae_title = 'A'\nservices = 'echo'",
+            '[[peers]] #1 services: should be an array: ["...", "..."], not \'echo\'',
+        ),
+        ("[events]\nkafka = 3", "[events] kafka: should be a table, not 3"),
+        (
+            "[dicom]\nreceivers = 'many'",
+            "[dicom] receivers: should be \"auto\" or a whole number from 0 to 32, not 'many'",
+        ),
+        (
+            "[dicom]\nreceivers = 33",
+            '[dicom] receivers: should be "auto" or a whole number from 0 to 32, not 33',
+        ),
         ("[dicom]\nmax_pdu = 4095", "[dicom] max_pdu: should be greater than or equal to 4096, not 4095"),
         ("[dicom.timeouts]\nidle = 0", "[dicom.timeouts] idle: should be greater than 0, not 0"),
         ("[dicom.timeouts]\nidle = inf", "[dicom.timeouts] idle: should be a finite number, not inf"),

@@ -57,7 +57,9 @@ def element(tag: int, vr: str, value: bytes, syntax: str) -> bytes:
 
 
 _elements = st.lists(
-    st.tuples(st.sampled_from(_TAGS), st.sampled_from(["LO", "DS", "UN", "SQ"]), st.binary(max_size=12)),
+    st.tuples(
+        st.sampled_from(_TAGS), st.sampled_from(["LO", "DS", "UN", "SQ", "\1\0"]), st.binary(max_size=12)
+    ),
     min_size=8,
     max_size=40,
 )
@@ -153,6 +155,41 @@ def test_the_first_of_two_elements_counts(nothing_learned: Layouts) -> None:
     data, found = places(twice)
     nothing_learned.learn(data, found, False, True)
     assert nothing_learned.match(data, 0, False, True) is None
+
+
+@pytest.mark.parametrize(
+    ("implicit", "kind", "lengths"),
+    [(False, b"\2\0", (2, 4, 0)), (True, b"", (0x4141, 0x4143, 0x4143))],
+    ids=["no letters where a VR should be", "an implicit length like a VR"],
+)
+def test_where_a_length_lies_is_not_guessed_from_what_looks_like_a_vr(
+    implicit: bool, kind: bytes, lengths: tuple[int, ...], nothing_learned: Layouts
+) -> None:
+    for length in lengths:
+        data, found = places(list(_TAGS[:8]))
+        begin = len(data)
+        data += (
+            struct.pack("<HH", _ODD >> 16, _ODD & 0xFFFF)
+            + kind
+            + struct.pack("<I" if implicit else "<H", length)
+        )
+        data += bytes(length)
+        found.append(Place(_ODD, False, begin, begin + 8, len(data)))
+        match = nothing_learned.match(data + bytes(8), 0, implicit, True)
+        assert match is None or match.end == len(data)
+        nothing_learned.learn(data, found, implicit, True)
+    assert match is not None
+
+
+def test_one_header_teaches_a_few_stretches(
+    monkeypatch: pytest.MonkeyPatch, nothing_learned: Layouts
+) -> None:
+    """Thousands of them would cost more than the walk that they stand for."""
+    learned = []
+    monkeypatch.setattr(nothing_learned, "learn", lambda *_: learned.append(1))
+    sequence = struct.pack("<HH2sHIHHI", 0x0009, 0x2000, b"SQ", 0, 0xFFFFFFFF, 0xFFFE, 0xE0DD, 0)
+    scan((places(list(_TAGS[:9]))[0] + sequence) * 100)
+    assert len(learned) == header._MOST_LEARNED
 
 
 def test_what_is_remembered_is_bounded(nothing_learned: Layouts) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -102,6 +104,32 @@ def test_one_file_that_can_not_be_read_keeps_nothing_from_starting(arrivals: Arr
     (arrivals.folder / "incoming" / "000.dcm").mkdir()
     arrivals.land(ct(1))
     assert [type(one) for one in waiting(arrivals)] == [Received]
+
+
+@pytest.mark.parametrize("call", ["fdatasync", "fsync", "pread"])
+def test_one_file_whose_disk_fails_keeps_nothing_from_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """It stays: its sender may have been told that it is safe, and the disk may be another one tomorrow."""
+    arrivals = Arrivals(tmp_path, durable=True)
+    names = [arrivals.land(ct(number)).name for number in (1, 2)]
+    real = getattr(os, call)
+
+    def once(*arguments: Any) -> Any:
+        monkeypatch.setattr(os, call, real)
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, call, once)
+    assert [one.name for one in waiting(arrivals)] == names[1:]
+    assert list(arrivals.objects.waiting()) == names
+    arrivals.close()
+
+
+def test_an_object_that_was_torn_before_its_answer_is_dropped(arrivals: Arrivals) -> None:
+    torn, whole = arrivals.land(ct(1)).name, arrivals.land(ct(2)).name
+    os.truncate(arrivals.objects.waiting_path(torn), 100)
+    assert [one.name for one in waiting(arrivals)] == [whole]
+    assert list(arrivals.objects.waiting()) == [whole]
 
 
 def test_partial_objects_are_gone(arrivals: Arrivals) -> None:

@@ -53,6 +53,25 @@ def test_late_instances_have_the_label_of_their_peer(heard: Heard) -> None:
     assert heard.metric('late_instances_total{calling_ae="other"}') == 2
 
 
+def test_a_caller_that_is_refused_for_ever_does_not_fill_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("node.telemetry.time.monotonic", lambda: clock[0])
+    heard = Heard()
+    for _ in range(1000):
+        heard.telemetry.stored("LOOP", 0x0124, 5, 0.1, "not allowed")
+    assert len(heard.lines()) == 20
+    assert heard.metric('stores_total{calling_ae="other",status="0x0124"}') == 1000
+    heard.telemetry.stored("CT7", 0xC000, 5, 0.1, "no SOP Instance UID")  # hidden by nobody
+    assert heard.lines()[-1]["calling_ae"] == "CT7"
+    assert heard.lines()[-1]["skipped"] == 980
+    for number in range(10_000):
+        heard.telemetry.stored(f"NAME{number}", 0x0124, 5, 0.1, "not allowed")
+    assert len(heard.lines()) < 300  # other names are no way around it
+    clock[0] = 61.0
+    heard.telemetry.stored("LOOP", 0x0124, 5, 0.1, "not allowed")
+    assert heard.lines()[-1]["calling_ae"] == "LOOP"
+
+
 def test_the_log_says_who_called_and_the_metric_which_entry_it_is(heard: Heard) -> None:
     heard.telemetry.stored("CT7", 0xA700, 5, 0.1, "disk full")
     heard.telemetry.stored("STRANGER", 0xC000, 5, 0.1, "no SOP Instance UID")

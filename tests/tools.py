@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 from typing import NoReturn
 
@@ -44,42 +43,6 @@ def unavailable(reason: str) -> NoReturn:
     if IN_CI:
         pytest.fail(reason)
     pytest.skip(reason)
-
-
-def maven_jars(pom: Path, folder: Path, setting: str) -> Path:
-    """``folder`` with the jars of ``pom``, fetched when it is not there or belongs to another ``pom``.
-
-    ``setting`` is the property of the pom that says where to put them.
-    """
-    stamp = folder / pom.name
-    wanted = pom.read_bytes()
-    if stamp.exists() and stamp.read_bytes() == wanted:
-        return folder
-    folder.parent.mkdir(exist_ok=True)
-    # Fetched aside and renamed, so that two test runs at once never see half a set.
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}-") as aside:
-        fetched = Path(aside) / "jars"
-        command = [
-            "mvn",
-            "-B",
-            "-q",
-            "-f",
-            str(pom),
-            "dependency:copy-dependencies",
-            f"-D{setting}={fetched}",
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
-        if done.returncode != 0:
-            unavailable(f"{' '.join(command)} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
-        (fetched / pom.name).write_bytes(wanted)
-        if not (stamp.exists() and stamp.read_bytes() == wanted):
-            shutil.rmtree(folder, ignore_errors=True)
-            try:
-                fetched.rename(folder)
-            except OSError:
-                if not stamp.exists():  # else another run was first
-                    raise
-    return folder
 
 
 def make_certificate(folder: Path) -> tuple[Path, Path]:

@@ -12,13 +12,14 @@ from typing import Final
 import pytest
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
-# Files that share something which takes its time to start; each tuple is handed out whole.
+# Files, or folders of them, that share something which takes its time to make; each tuple is handed out whole.
 TOGETHER: Final = {
     "hapi": (
         "tests/fhir/test_outputs_corpus.py",
         "tests/fhir/validators/test_validators.py",
         "tests/fhir/selections/test_published.py",
     ),
+    "wheel": ("tests/packages/",),
 }
 
 # The longest of the others, longest first; the rest follows as it was collected.
@@ -32,14 +33,14 @@ LONGEST: Final = (
     "tests/scenarios/test_corpus.py",
 )
 
-_UNIT_OF: Final = {file: unit for unit, files in TOGETHER.items() for file in files}
+_UNIT_OF: Final = {path: unit for unit, paths in TOGETHER.items() for path in paths}
 _RANK: Final = {unit: at for at, unit in enumerate((*TOGETHER, *LONGEST))}
 
 
 def unit(nodeid: str) -> str:
     """What the test is handed out with: its file, or a name in TOGETHER."""
     file = nodeid.partition("::")[0]
-    return _UNIT_OF.get(file, file)
+    return _UNIT_OF.get(file) or _UNIT_OF.get(f"{file.rpartition('/')[0]}/", file)
 
 
 def rank(item: pytest.Item) -> int:

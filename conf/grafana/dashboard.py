@@ -28,6 +28,9 @@ from traffic import GLANCE, RECEIVING, STUDIES
 
 ROWS: Final = (GLANCE, RECEIVING, STUDIES, PUBLISHING, QUALITY, STORAGE, MACHINE)
 SELECTOR: Final = '{job="$job",instance=~"$instance"'
+# The shortest time of a bar. $__rate_interval is a scrape longer than a bar, but four scrapes at least: with shorter
+# bars it would reach over several, and each of them would show the same event
+BAR: Final = "1m"
 SOURCE: Final = model.DataSourceRef(type_val="prometheus", uid="${datasource}")
 
 
@@ -97,7 +100,7 @@ def series_panel(panel: Panel) -> timeseries.Panel:
     if panel.kind is Kind.STACK:
         made = made.fill_opacity(25)
     if panel.kind is Kind.BARS:
-        made = made.draw_style(shapes.GraphDrawStyle.BARS).fill_opacity(80).decimals(0)
+        made = made.draw_style(shapes.GraphDrawStyle.BARS).fill_opacity(80).decimals(0).interval(BAR)
     if panel.kind in (Kind.STACK, Kind.BARS):
         made = made.stacking(common.StackingConfig().mode(shapes.StackingMode.NORMAL).group("A"))
     if len(panel.steps) > 1:

@@ -59,7 +59,8 @@ def add(
 
 
 def reported(command: Callable[_P, _T]) -> Callable[_P, _T]:
-    """Errors as a line and a hint instead of a traceback; exit 2 for configuration, 1 for the rest."""
+    """Errors as a line and a hint instead of a traceback; exit 2 for words of the
+    configuration, which no second try mends, 1 for the rest."""
 
     @wraps(command)
     def run(*args: _P.args, **kwargs: _P.kwargs) -> _T:
@@ -69,7 +70,7 @@ def reported(command: Callable[_P, _T]) -> Callable[_P, _T]:
             for problem in error.problems:
                 err.print(problem, markup=False)
             err.print(error.hint, style="dim", markup=False)
-            raise typer.Exit(2) from error
+            raise typer.Exit(1 if error.retriable else 2) from error
         except NodeError as error:
             err.print(str(error), markup=False)
             err.print(error.hint, style="dim", markup=False)

@@ -9,7 +9,7 @@ import typer
 
 from node.cli import common
 from node.cli.common import ConfigFile, add, err, load, reported
-from node.errors import ConfigError
+from node.errors import CannotStart
 
 
 def register(app: typer.Typer) -> None:
@@ -49,7 +49,7 @@ def serve(config: ConfigFile = None) -> None:
         node = Node(settings, nursery)
         asyncio.run(node.run(lambda line: print(line, flush=True)))
     except OSError as error:
-        raise ConfigError([f"can't start: {error}"]) from error
+        raise CannotStart([f"can't start: {error}"]) from error
 
 
 @reported

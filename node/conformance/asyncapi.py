@@ -32,8 +32,8 @@ Json = dict[str, Any]
 
 
 def every_profile(config: Config) -> Config:
-    """``config`` with an output of each profile: those that it lacks under names of their own, "
-    "which are a proposal."""
+    """``config`` with an output of each profile: those that it lacks under names of their own,
+    which are a proposal."""
     there = {output.profile for output in config.outputs}
     more = [
         OutputTable(name=name, profile=name, topic=f"imaging-study-{name}")
@@ -44,8 +44,8 @@ def every_profile(config: Config) -> Config:
 
 
 def document(config: Config, examples: Sequence[Example]) -> Json:
-    """What a node that runs with ``config`` sends; ``examples`` are events of the outputs that they "
-    "name."""
+    """What a node that runs with ``config`` sends; ``examples`` are events of the outputs that they
+    name."""
     outputs = wiring.outputs(config)
     kinds = [kind for kind in events.KINDS if any(output.kind == kind for output in outputs)]
     return {
@@ -199,8 +199,8 @@ def _examples(output: Output, change: str, examples: Sequence[Example]) -> Itera
 
 
 def _headers(kind: str) -> Json:
-    """The schema of conf/schemas, without what AsyncAPI's own schema format (a superset of "
-    "draft-07) has not."""
+    """The schema of conf/schemas, without what AsyncAPI's own schema format (a superset of
+    draft-07) has not."""
     schema = events.headers(kind)
     return {name: schema[name] for name in ("type", "required", "properties", "additionalProperties")}
 

@@ -145,7 +145,8 @@ REJECTIONS: Final = (
     Rejection(
         negotiation.REJECT_CALLING_AE,
         "permanent, service user, calling AE title not recognized",
-        "no `[[peers]]` entry matches title and address, and `dicom.unknown_peers` is empty",
+        "no `[[peers]]` entry matches title and address, and `dicom.unknown_peers` is empty; or the entry that does "
+        "has no services",
     ),
     Rejection(
         negotiation.REJECT_CALLED_AE,

@@ -1,5 +1,5 @@
-"""Associations in the statement: who is let in, what is agreed, how they end; as acceptor and as "
-"requestor."""
+"""Associations in the statement: who is let in, what is agreed, how they end; as acceptor and as
+requestor."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""C-FIND in the statement: the information models, how each value representation is matched, and "
-"every key."""
+"""C-FIND in the statement: the information models, how each value representation is matched, and every
+key."""
 
 from __future__ import annotations
 

@@ -23,6 +23,9 @@ T = TypeVar("T")
 # SQLite takes 32,766 parameters a statement, PostgreSQL 65,535: long lists of rows go in portions.
 _PORTION: Final = 500
 
+# Of the data that one look into the log reads: who asks for many large events gets them in parts
+MAX_BYTES: Final = 16_000_000
+
 _PENDING: Final = sa.and_(outbox.c.sent_at.is_(None), outbox.c.parked_reason.is_(None))
 
 
@@ -164,15 +167,35 @@ class Outbox:
         with self._engine.read() as connection:
             return [_record(row) for row in connection.execute(query)]
 
-    def recent(self, limit: int, after_seq: int | None = None, with_data: bool = True) -> list[Record]:
-        """The newest ``limit`` events, or the first ``limit`` after ``after_seq``; always oldest first."""
-        query = sa.select(*_columns(with_data)).limit(limit)
+    def recent(
+        self,
+        limit: int,
+        after_seq: int | None = None,
+        with_data: bool = True,
+        study: str | None = None,
+        max_bytes: int = MAX_BYTES,
+    ) -> list[Record]:
+        """The newest ``limit`` events (of a study), or the first ``limit`` after ``after_seq``; always oldest first.
+
+        Fewer where they have more than ``max_bytes`` of data; one is returned whatever its size.
+        """
+        chosen = sa.select(outbox.c.seq, sa.func.length(outbox.c.data)).limit(limit)
+        if study is not None:
+            chosen = chosen.where(outbox.c.study == study)
         if after_seq is None:
-            query = query.order_by(outbox.c.seq.desc())
+            chosen = chosen.order_by(outbox.c.seq.desc())
         else:
-            query = query.where(outbox.c.seq > after_seq).order_by(outbox.c.seq)
+            chosen = chosen.where(outbox.c.seq > after_seq).order_by(outbox.c.seq)
         with self._engine.read() as connection:
-            return sorted((_record(row) for row in connection.execute(query)), key=lambda r: r.event.seq)
+            sizes = [(seq, size if with_data else 0) for seq, size in connection.execute(chosen)]
+            found = [
+                _record(row)
+                for portion in portions(_within(sizes, max_bytes))
+                for row in connection.execute(
+                    sa.select(*_columns(with_data)).where(outbox.c.seq.in_(portion))
+                )
+            ]
+        return sorted(found, key=lambda record: record.event.seq)
 
     def data_of(self, event_id: str) -> bytes | None:
         """What the event carries; None when there is no such event."""

@@ -92,7 +92,7 @@ class IndexWriter:
         self._condition = threading.Condition()
         self._put = 0  # items handed over so far
         self._done = 0  # items committed so far
-        self._hurry = False
+        self._wanted = 0  # how many items somebody waits for to be committed
         self._batch_at = float("-inf")  # monotonic seconds of the last batch
         self._failing: str | None = None
         self._stopping = False
@@ -150,7 +150,7 @@ class IndexWriter:
         with self._condition:
             target = self._put
             if self._done < target:
-                self._hurry = True
+                self._wanted = max(self._wanted, target)
                 self._condition.notify_all()
             reached = self._condition.wait_for(lambda: self._done >= target or self._failing, seconds)
             if self._done < target:
@@ -202,14 +202,18 @@ class IndexWriter:
                 return []
             busy = time.monotonic() - self._batch_at < _BUSY_BATCH_SECONDS
             self._condition.wait_for(
-                lambda: len(self._waiting) >= MAX_BATCH or self._hurry or self._stopping,
+                lambda: len(self._waiting) >= MAX_BATCH or self._hurried,
                 _BUSY_BATCH_SECONDS if busy else BATCH_SECONDS,
             )
-            self._hurry = False
             self._batch_at = time.monotonic()
             batch = [self._waiting.popleft() for _ in range(min(MAX_BATCH, len(self._waiting)))]
             self._waiting_bytes -= sum(map(weight, batch))
             return batch
+
+    @property
+    def _hurried(self) -> bool:
+        """Somebody waits for what waits here, for more than one batch perhaps, or for a job after it."""
+        return self._done < self._wanted or bool(self._jobs) or self._stopping
 
     def _do_jobs(self) -> None:
         """What has been asked for by now; what is asked for meanwhile waits for the next batch."""

@@ -76,10 +76,9 @@ class FileObjects:
         return f"{time.time_ns():016x}{self._label}{next(self._numbers) & 0xFFFFFF:06x}"
 
     def waiting(self, label: str = "") -> Iterator[str]:
-        """Names of whole objects not under their key yet, oldest first; partial ones are removed.
+        """Names of objects not under their key yet, oldest first; what never got a name is removed.
 
-        ``label``: only of that process, which must have ended; without it nothing may be writing here. They are
-        synced: whoever was to do it may have died just before.
+        ``label``: only of that process, which must have ended; without it nothing may be writing here.
         """
         for name in sorted(os.listdir(self._incoming)):
             if label and f"-{label}-" not in name:
@@ -88,18 +87,15 @@ class FileObjects:
             if name.endswith(_PART):
                 path.unlink()
             elif name.endswith(_DICOM):
-                name = name.removesuffix(_DICOM)
-                if self._is_whole(path, name):
-                    yield name
-                else:
-                    path.unlink()
+                yield name.removesuffix(_DICOM)
 
-    def _is_whole(self, path: Path, name: str) -> bool:
-        """Whether the file has the size that its name tells; one that came from quarantine tells none."""
+    def is_whole(self, name: str) -> bool:
+        """Whether an object that ``waiting`` named has the size that its name tells; one that came from quarantine
+        tells none. It is synced: whoever was to do it may have died just before. Raises ``OSError``."""
         told = _TOLD_SIZE.search(name)
-        if told is None or not path.is_file():
+        if told is None:
             return True
-        with path.open("rb") as file:
+        with self.open_waiting(name) as file:
             if os.fstat(file.fileno()).st_size != int(told[1], 16):
                 return False
             if self._durable:

@@ -1,9 +1,9 @@
 """Receiving in processes of its own: several of them accept on one listening socket, and hand what they stored
 to the one process that owns index, clock, outbox, metrics and web.
 
-A receiver keeps nothing that a crash could lose: an object's file is the truth, and the record of it is sent
-before the answer. So one that dies costs its open associations, what it had counted in its last 50 ms, and nothing
-else.
+A receiver keeps nothing that a crash could lose: an object's file is the truth. The record of it follows within
+30 ms, and at once when somebody asks for what was answered; of a receiver that dies the owner looks for the files.
+So that costs its open associations, what it had counted in its last 50 ms, and nothing else.
 
 channel     framed messages and calls over a socket pair
 board       the few numbers that all processes must see at once

@@ -25,7 +25,8 @@ from node.errors import NodeError
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-# A record holds sixty values of 64 KiB at most (header.MAX_VALUE); nothing else comes near.
+# A record holds 4 MB of values at most (header.MAX_SCANNED), a message one such and 1 MB of others; nothing else
+# comes near.
 MAX_MESSAGE: Final = 16_777_216
 _LENGTH: Final = struct.Struct("<I")
 _BUFFER: Final = 65_536

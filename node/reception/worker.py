@@ -7,7 +7,7 @@ import pickle
 import socket
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
@@ -160,13 +160,15 @@ class _Records:
                 return  # the process ends: its main thread sees the same
 
     def put(self, item: Received | Rejection) -> None:
-        """Raises ``ChannelClosed``. Waits when the owner does not read."""
+        """Waits when the owner does not read; one that has gone is no reason to answer with a failure. The object
+        is safe, whoever comes next finds it, and another thread may have told the owner of it."""
         with self._lock:
             self._waiting.append(item)
             self._bytes += weight(item)
             full = len(self._waiting) >= _MOST_RECORDS or self._bytes >= _MOST_RECORD_BYTES
         if full:
-            self.flush()
+            with suppress(ChannelClosed):
+                self.flush()
         elif not self._some.is_set():
             self._some.set()
 
@@ -176,8 +178,23 @@ class _Records:
             with self._lock:
                 self._some.clear()
                 batch, self._waiting, self._bytes = self._waiting, [], 0
-            if batch:
-                self._channel.tell("put", batch)
+            for part in _parts(batch):
+                self._channel.tell("put", part)
+
+
+def _parts(batch: Sequence[Received | Rejection]) -> Iterator[list[Received | Rejection]]:
+    """What goes in one message. While the owner does not read, each association may add a header of megabytes to
+    what waits, and together those may be longer than a message can be."""
+    part: list[Received | Rejection] = []
+    size = 0
+    for item in batch:
+        if part and size + weight(item) > _MOST_RECORD_BYTES:
+            yield part
+            part, size = [], 0
+        part.append(item)
+        size += weight(item)
+    if part:
+        yield part
 
 
 class _Reports:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, Final, get_args
+from typing import Any, Final, TypeVar, get_args
 
 import anyio
 import orjson
@@ -13,9 +13,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from node.errors import EventNotFound
+from node.health import SILENT
 from node.index.outbox import Record
 from node.model import State
-from node.web.errors import BadRequest, json_response
+from node.web.errors import BadRequest, json_error, json_response
 from node.web.patience import Patience
 from node.web.services import Json, WebServices, instant
 
@@ -25,9 +27,12 @@ MAX_ROWS: Final = 1000
 MAX_EVENTS: Final = 100  # with data: each may be as long as events.max_event_bytes
 BODY_SECONDS: Final = 10.0
 READY_SECONDS: Final = 5.0
+METRICS_SECONDS: Final = 10.0  # what Prometheus waits for, if it is told nothing else
+LONG_SECONDS: Final = 60.0
 FHIR_JSON: Final = "application/fhir+json"
 STATES: Final = get_args(State)
 
+T = TypeVar("T")
 _UID: Final = re.compile(r"[0-9]+(\.[0-9]+)*")  # PS3.5 9.1; leading zeros are seen in the wild
 _PROFILE: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -38,6 +43,8 @@ class Api:
     def __init__(self, services: WebServices) -> None:
         self._services = services
         self._probing = Patience()
+        self._scraping = Patience()
+        self._reading = Patience()
 
     async def healthz(self, _request: Request) -> Response:
         """The process answers."""
@@ -48,17 +55,22 @@ class Api:
         try:
             reasons = dict(await self._probing.call(self._services.reasons, READY_SECONDS))
         except TimeoutError:
-            reasons = {"checks": f"no answer within {READY_SECONDS:g} s"}
+            reasons = {SILENT: f"no answer within {READY_SECONDS:g} s"}
         if not reasons:
             return json_response({"status": "ready"})
         error = f"not ready: {', '.join(reasons)}"
-        hint = "Look at the reasons; the node goes on by itself when they are gone."
+        hint = "docs/first-hour.md says what to do for each reason; until then the node goes on with what it can."
         return json_response({"error": error, "hint": hint, "reasons": reasons}, 503)
 
     async def metrics(self, request: Request) -> Response:
-        body, content_type = await run_in_threadpool(
-            self._services.metrics, request.headers.get("accept", "")
-        )
+        accepted = request.headers.get("accept", "")
+        try:
+            body, content_type = await self._scraping.call(
+                lambda: self._services.metrics(accepted), METRICS_SECONDS
+            )
+        except TimeoutError:
+            hint = "Look at /readyz: a disk or the index may hang."
+            return json_error(503, f"no metrics within {METRICS_SECONDS:g} s", hint)
         return Response(body, headers={"content-type": content_type})
 
     async def studies(self, request: Request) -> Response:
@@ -78,8 +90,20 @@ class Api:
         if not _PROFILE.fullmatch(profile):
             raise BadRequest("profile: not a name of a profile", "Use ?profile=r5.")
         version = _number(request, "version", 0, 1) or None
-        body = await run_in_threadpool(self._services.resource, _uid(request), profile, version)
-        return Response(body, media_type=FHIR_JSON)
+        uid = _uid(request)
+        return await self._whole(lambda: self._services.resource(uid, profile, version))
+
+    async def _whole(self, read: Callable[[], bytes]) -> Response:
+        return await self._bounded(read, lambda body: Response(body, media_type=FHIR_JSON))
+
+    async def _bounded(self, read: Callable[[], T], answer: Callable[[T], Response]) -> Response:
+        """What has no bound of its own, or reads whole files: a few at a time, and no thread of the others'."""
+        try:
+            found = await self._reading.call(read, LONG_SECONDS)
+        except TimeoutError:
+            hint = "Others are being answered, or it is very large: ask again."
+            return json_error(503, f"not read within {LONG_SECONDS:g} s", hint, {"retry-after": "5"})
+        return answer(found)
 
     async def complete(self, request: Request) -> Response:
         return await self._command(request, self._services.complete)
@@ -107,15 +131,15 @@ class Api:
         return json_response({"events": [_event(row) for row in rows], "after": last})
 
     async def event_data(self, request: Request) -> Response:
-        body = await run_in_threadpool(self._services.event_data, request.path_params["id"])
-        return Response(body, media_type=FHIR_JSON)
+        name = request.path_params["id"]
+        return await self._whole(lambda: self._services.event_data(name))
 
     async def replay(self, request: Request) -> Response:
         ids = _ids(await _body(request))
         found = set(await run_in_threadpool(self._services.replay, ids))
         unknown = [name for name in ids if name not in found]
         if not found:
-            raise HTTPException(404, "no event has one of these ids")
+            raise EventNotFound("no event has one of these ids")
         return json_response({"replayed": [name for name in ids if name in found], "unknown": unknown}, 202)
 
     async def quarantine(self, request: Request) -> Response:
@@ -125,7 +149,8 @@ class Api:
         return json_response({"quarantine": rows[:limit], "next": _next(rows, limit, offset)})
 
     async def quarantined(self, request: Request) -> Response:
-        return await self._on_quarantine(request, self._services.quarantined)
+        number = request.path_params["id"]
+        return await self._bounded(lambda: self._services.quarantined(number), json_response)
 
     async def release(self, request: Request) -> Response:
         return await self._on_quarantine(request, self._services.release)

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Collection
 from typing import Any, Final, NamedTuple
 
 from starlette.applications import Starlette
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -18,6 +19,21 @@ from node.web.errors import HINT, HINTS, json_response, on_fault, on_http_except
 from node.web.pages.routes import Pages
 from node.web.security import Guard
 from node.web.services import WebServices
+
+
+class _Number(Convertor[int]):
+    """A number of a row. Of ``int``'s any number of digits Python refuses those beyond 4,300: a fault, no 404."""
+
+    regex = "[0-9]{1,18}"
+
+    def convert(self, value: str) -> int:
+        return int(value)
+
+    def to_string(self, value: int) -> str:
+        return str(value)
+
+
+register_url_convertor("number", _Number())
 
 
 class Endpoint(NamedTuple):
@@ -51,10 +67,10 @@ ENDPOINTS: Final = (
     Endpoint("POST", "/api/events/replay", Api.replay, 'publish events again: {"ids": [...]}'),
     Endpoint("GET", "/api/quarantine", Api.quarantine, "what was not taken, what waits first: limit, offset"),
     Endpoint(
-        "GET", "/api/quarantine/{id:int}", Api.quarantined, "one of them, and what is stored in its place"
+        "GET", "/api/quarantine/{id:number}", Api.quarantined, "one of them, and what is stored in its place"
     ),
-    Endpoint("POST", "/api/quarantine/{id:int}/release", Api.release, "take it in, or publish the study"),
-    Endpoint("POST", "/api/quarantine/{id:int}/discard", Api.discard, "delete an object's bytes for good"),
+    Endpoint("POST", "/api/quarantine/{id:number}/release", Api.release, "take it in, or publish the study"),
+    Endpoint("POST", "/api/quarantine/{id:number}/discard", Api.discard, "delete an object's bytes for good"),
 )
 
 

@@ -118,10 +118,7 @@ class Backend:
         return self.study(uid)
 
     def events(self, study: str | None, after: int | None, limit: int, with_data: bool) -> Sequence[Record]:
-        if study is None:
-            return self._outbox.recent(limit, after, with_data)
-        found = [r for r in self._outbox.for_study(study) if after is None or r.event.seq > after]
-        return found[-limit:] if after is None else found[:limit]
+        return self._outbox.recent(limit, after, with_data, study)
 
     def event_data(self, event_id: str) -> bytes:
         data = self._data(event_id)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
+from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 
 T = TypeVar("T")
@@ -16,7 +17,8 @@ class Patience:
     """At most ``most`` calls at a time, those included that nobody waits for any more.
 
     anyio gives a limiter's place back when a call is abandoned, while its thread goes on: on a disk that hangs every
-    question would leave a thread behind.
+    question would leave a thread behind. Its common limiter is not asked at all: who fills that with long questions
+    must not keep these waiting.
     """
 
     def __init__(self, most: int = MOST) -> None:
@@ -28,7 +30,8 @@ class Patience:
         async with asyncio.timeout(seconds):
             while len(self._running) >= self._most:
                 await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
-            task = asyncio.create_task(run_sync(function, abandon_on_cancel=True))
+            own = CapacityLimiter(1)
+            task = asyncio.create_task(run_sync(function, abandon_on_cancel=True, limiter=own))
             self._running.add(task)
             task.add_done_callback(self._ended)
             return await asyncio.shield(task)

@@ -80,7 +80,10 @@ class Guard:
             and hmac.compare_digest(given.strip().encode(), self._token)
         ):
             return None
-        hint = "Send the header Authorization: Bearer TOKEN with the value of http.token."
+        hint = (
+            "Send the header Authorization: Bearer TOKEN with the value of http.token; `dicom-fhir-node` takes it from "
+            "--config FILE or NODE_HTTP__TOKEN."
+        )
         if not self._token:
             hint = "Set http.token: operator commands need it when http.host is not loopback."
         return json_error(401, "operator commands need the token", hint, {"www-authenticate": "Bearer"})

@@ -13,19 +13,22 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from node.errors import ConfigError
+from node.errors import CannotListen
 
 BACKLOG: Final = 128
 MAX_CONNECTIONS: Final = 256
-HEAD_SECONDS: Final = 10.0  # from the first byte, or from the connection, to the end of a request's head
+HEAD_SECONDS: Final = (
+    10.0  # from the first byte, the connection or an early answer to the end of a request's head
+)
 STALL_SECONDS: Final = 20.0  # an answer of which nothing is read for so long is given up
 
 Closing = Callable[[], Awaitable[None]]
 
 
 class _Protocol(H11Protocol):
-    """h11 with two deadlines that uvicorn lacks: for the head of a request, and for an answer that is not read.
-    Either would be waited for for ever, and ``MAX_CONNECTIONS`` of them would keep everybody out."""
+    """h11 with deadlines that uvicorn lacks: for the head of a request, for a body that goes on after its answer, and
+    for an answer that is not read. Each would be waited for for ever, and ``MAX_CONNECTIONS`` of them would keep
+    everybody out."""
 
     _late: asyncio.TimerHandle | None = None
     _stalled: asyncio.TimerHandle | None = None
@@ -66,8 +69,16 @@ class _Protocol(H11Protocol):
             self._stalled.cancel()
             self._stalled = None
 
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.conn.their_state is h11.SEND_BODY:
+            self._watch_head()
+
     def _watch_head(self) -> None:
-        if self.conn.their_state is not h11.IDLE:
+        """The head of the next request, and what is left of a body that was answered before it was all here: the
+        latter ends uvicorn's own watch over idle connections."""
+        idle = self.conn.their_state is h11.IDLE
+        if not idle and not (self.conn.their_state is h11.SEND_BODY and self.conn.our_state is h11.DONE):
             self._unwatch()
         elif self._late is None:  # counted from its start, however slowly bytes come
             self._late = self.loop.call_later(HEAD_SECONDS, self.transport.close)
@@ -135,7 +146,7 @@ async def serve_http(
     """Serve ``app`` in the running loop until ``stop``; returns when connections are accepted.
 
     ``closing`` ends, at the stop, the answers that have no end of their own. Port 0 takes
-    a free one. Raises ``ConfigError`` when the address can't be listened on.
+    a free one. Raises ``CannotListen`` when the address can't be listened on.
     """
     listener = _listen(host, port)
     address = listener.getsockname()[:2]
@@ -171,6 +182,4 @@ def _listen(host: str, port: int) -> socket.socket:
         )[0]
         return socket.create_server(address[:2], family=family, backlog=BACKLOG)
     except OSError as error:
-        raise ConfigError(
-            [f"[http] host, port: {host}:{port} can't be listened on: {error.strerror}"]
-        ) from error
+        raise CannotListen("http", f"{host}:{port}", error) from error

@@ -38,8 +38,9 @@ class WebServices:
     complete, hold, reopen
         (StudyInstanceUID) -> the study after it; raise ``StudyNotFound``, ``StudyConflict``.
     events
-        (StudyInstanceUID or None, after or None, limit, with data) -> at most ``limit`` rows of the outbox,
-        oldest first: those with ``seq`` above ``after``, or the newest ones when it is None.
+        (StudyInstanceUID or None, after or None, limit, with data) -> at most ``limit`` rows of the outbox, fewer
+        where their data are long, oldest first: those with ``seq`` above ``after``, or the newest ones when it is
+        None.
     event_data
         (event id) -> its whole resource, also where the event went out shortened; raises ``EventNotFound``.
     replay

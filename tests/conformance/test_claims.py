@@ -51,10 +51,7 @@ from tests.scenarios.wire import (
 from tests.services.objects import files
 from tests.studies import ct, encoded
 
-pytestmark = [
-    pytest.mark.xdist_group("conformance"),
-    pytest.mark.filterwarnings("ignore:Invalid value for VR UI:UserWarning"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore:Invalid value for VR UI:UserWarning")
 
 PEERS = [
     {"ae_title": "NOBODY", "services": []},

@@ -9,8 +9,6 @@ from node.conformance import __main__ as command
 from node.conformance.files import filled, made
 from tests.tools import ROOT
 
-pytestmark = pytest.mark.xdist_group("conformance")
-
 FILES = (
     "docs/conformance.md",
     "docs/consuming.md",

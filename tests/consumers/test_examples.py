@@ -17,8 +17,6 @@ from node.services.send.address import Address as SendTo
 from tests.consumers.test_schemas import VALIDATORS, kind_of
 from tests.harness import Nodes, eventually
 
-pytestmark = pytest.mark.xdist_group("conformance")
-
 # Where the node is and what the clock says: the only things that may differ.
 PASSING = ("time", "source", "dataref")
 

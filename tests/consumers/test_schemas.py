@@ -21,8 +21,6 @@ from tests.scenarios.sender import instance, new_uid, send
 from tests.scenarios.test_outputs import ENDPOINT, OUTPUTS, key_objects, structure_set
 from tests.tools import ROOT
 
-pytestmark = pytest.mark.xdist_group("conformance")
-
 KINDS = ("imagingstudy", "imagingselection")
 IMAGES = 80  # enough for every resource to be longer than the least events.max_event_bytes
 

@@ -83,11 +83,12 @@ class Arrivals:
         rules: CompletionRules | None = None,
         quarantine_conflicts: bool = True,
         changed: Callable[[], None] = lambda: None,
+        durable: bool = False,
     ) -> None:
         self.folder = folder
         self.time = HandTime()
         self.seen = Seen()
-        self.objects = FileObjects(folder / "objects", folder / "incoming", folder / "quarantine", False)
+        self.objects = FileObjects(folder / "objects", folder / "incoming", folder / "quarantine", durable)
         self.engine = Engine(f"sqlite:///{folder / 'index.db'}", "OFF")
         self.engine.create()
         self.studies = Studies(self.engine)

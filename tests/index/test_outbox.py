@@ -119,6 +119,24 @@ def test_recent_gives_the_newest_or_what_follows(engine: Engine, outbox: Outbox)
     assert outbox.recent(1)[0].event.data == event("1.5").data
 
 
+def test_recent_of_one_study(engine: Engine, outbox: Outbox) -> None:
+    _add(engine, event("1.1"), event("1.2"), event("1.1", 2), event("1.1", 3))
+    assert [r.event.seq for r in outbox.recent(2, study="1.1")] == [3, 4]
+    assert [r.event.seq for r in outbox.recent(2, 0, study="1.1")] == [1, 3]
+    assert [r.event.data for r in outbox.recent(1, with_data=False, study="1.1")] == [b""]
+    assert outbox.recent(2, study="9.9") == []
+
+
+def test_recent_reads_no_more_data_than_it_may(engine: Engine, outbox: Outbox) -> None:
+    events = [event(f"1.{n}") for n in range(1, 6)]
+    _add(engine, *events)
+    two = 2 * len(events[0].data)
+    assert [r.event.seq for r in outbox.recent(5, max_bytes=two)] == [4, 5]
+    assert [r.event.seq for r in outbox.recent(5, 1, max_bytes=two)] == [2, 3]
+    assert [r.event.seq for r in outbox.recent(5, max_bytes=1)] == [5], "one whatever its size"
+    assert len(outbox.recent(5, with_data=False, max_bytes=1)) == 5
+
+
 def test_for_study_has_every_version_in_order(engine: Engine, outbox: Outbox) -> None:
     _add(engine, event("1.1"), event("1.2"), event("1.1", 2))
     assert [(r.version, r.event.seq) for r in outbox.for_study("1.1")] == [(1, 1), (2, 3)]

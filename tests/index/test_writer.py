@@ -52,16 +52,6 @@ def test_what_was_put_is_indexed_when_waited_for(arrivals: Arrivals) -> None:
     assert indexed(arrivals) == [f"{STUDY}.1.{number}" for number in (1, 2, 3)]
 
 
-def test_who_waits_does_not_wait_for_a_fuller_batch(
-    arrivals: Arrivals, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(writer, "BATCH_SECONDS", 60.0)
-    arrivals.writer.start()
-    arrivals.writer.put(arrivals.land(ct(1)))
-    arrivals.writer.wait_until_current(10)
-    assert len(indexed(arrivals)) == 1
-
-
 def test_nothing_to_wait_for(arrivals: Arrivals) -> None:
     arrivals.writer.wait_until_current(0)
 

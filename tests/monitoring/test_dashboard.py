@@ -26,9 +26,7 @@ from tests.harness import Address, NodeProcess, Nodes, eventually, running_nodes
 from tests.monitoring import shipped
 from tests.scenarios.sender import associated, instance, new_uid, send, store
 from tests.scenarios.test_receivers import found, receivers
-
-# One Prometheus and its nodes for the file, in one worker
-pytestmark = pytest.mark.xdist_group("prometheus")
+from tests.tools import ROOT
 
 LISTENING = re.compile(r'msg="Listening on" address=127\.0\.0\.1:(\d+)')
 # How a panel's variables are filled in here; Grafana makes the interval four scrapes long at least
@@ -290,6 +288,14 @@ def test_the_dashboard_is_that_of_its_description() -> None:
     assert committed == shipped.printed(shipped.GRAFANA / "dashboard.py"), "make dashboards"
 
 
+def test_make_docs_makes_it_too() -> None:
+    """As the README has it: one command for all that is made of the code."""
+    done = subprocess.run(
+        ["make", "-n", "docs"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=30
+    )
+    assert "conf/grafana/dashboard.py" in done.stdout
+
+
 def test_every_metric_is_looked_at() -> None:
     exprs = [expr for panel in shipped.panels() for expr in panel.exprs]
     looked_at = {name for expr in exprs for name in shipped.named(expr)}
@@ -317,6 +323,22 @@ def test_panels_can_be_read_and_do_not_overlap() -> None:
     assert max(numbers.values()) == 1
     titles = Counter(panel.title for panel in shipped.panels())
     assert max(titles.values()) == 1, titles
+
+
+def test_no_event_is_in_two_bars() -> None:
+    """What Grafana makes of $__rate_interval reaches over one bar, and the scrape before it."""
+    scrape = seconds(shipped.read(shipped.PROMETHEUS / "prometheus.yml")["global"]["scrape_interval"])
+    counting = [
+        panel for panel in shipped.panels() if "increase(" in panel.exprs[0] and "$__rate_" in panel.exprs[0]
+    ]
+    assert len(counting) > 5
+    for panel in counting:
+        bar = seconds(panel.json.get("interval", "1s"))
+        assert max(bar + scrape, 4 * scrape) == bar + scrape, panel.title
+
+
+def seconds(span: str) -> float:
+    return float(span[:-1]) * {"s": 1, "m": 60}[span[-1]]
 
 
 def test_grafana_is_provisioned_with_what_is_shipped() -> None:

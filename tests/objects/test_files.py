@@ -131,12 +131,11 @@ def test_the_order_of_a_commit(folder: Path, monkeypatch: pytest.MonkeyPatch, du
 
 
 @pytest.mark.parametrize("left", [0, 1, len(PREAMBLE), len(PREAMBLE) + 7, len(PREAMBLE) + 9])
-def test_what_a_power_loss_left_of_a_file_is_no_object(objects: FileObjects, folder: Path, left: int) -> None:
+def test_what_a_power_loss_left_of_a_file_is_no_object(objects: FileObjects, left: int) -> None:
     """Named, but not synced: its name came to the disk, its bytes did not, or not all."""
     whole, torn = put(objects), put(objects)
     os.truncate(objects.waiting_path(torn), left)
-    assert list(objects.waiting()) == [whole]
-    assert files(folder) == [f"incoming/{whole}.dcm"]
+    assert [(name, objects.is_whole(name)) for name in objects.waiting()] == [(whole, True), (torn, False)]
 
 
 def test_what_is_found_is_synced(objects: FileObjects, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,7 +146,7 @@ def test_what_is_found_is_synced(objects: FileObjects, monkeypatch: pytest.Monke
         monkeypatch.setattr(
             os, call, lambda fd, real=real: synced.append(os.readlink(f"/proc/self/fd/{fd}")) or real(fd)
         )
-    assert list(objects.waiting()) == [name]
+    assert objects.is_whole(name)
     path = objects.waiting_path(name)
     assert synced == [str(path), str(path.parent)]
 
@@ -156,6 +155,7 @@ def test_what_is_found_is_synced(objects: FileObjects, monkeypatch: pytest.Monke
 def test_a_name_that_tells_no_size_is_taken_as_it_is(objects: FileObjects, folder: Path, name: str) -> None:
     (folder / "incoming" / f"{name}.dcm").write_bytes(b"x")
     assert list(objects.waiting()) == [name]
+    assert objects.is_whole(name)
 
 
 def failing(number: int) -> Callable[..., Any]:

@@ -1,4 +1,4 @@
-"""The wheel as a user gets it, built and installed once for all tests of this folder."""
+"""The wheel as a user gets it, built and installed once for all tests of this folder (``tests/workers.py``)."""
 
 from __future__ import annotations
 
@@ -11,16 +11,6 @@ import pytest
 
 from tests.packages.installed import Installed, Serving, uv
 from tests.tools import ROOT
-
-_HERE = Path(__file__).parent
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All of this folder in one worker: each would build and install for itself."""
-    for item in items:
-        if item.path.is_relative_to(_HERE):
-            item.add_marker(pytest.mark.xdist_group("packages"))
 
 
 @pytest.fixture(scope="session")

@@ -85,6 +85,8 @@ def test_the_drop_in_overrides_what_is_there() -> None:
     parser.read_string(block)
     known = {*directives(), "ReadWritePaths"}
     assert set(parser["Service"]) <= known
+    # A disk that may be written must be there first: an empty folder in its place looks like a new node's.
+    assert parser["Unit"]["RequiresMountsFor"] == parser["Service"]["ReadWritePaths"]
 
 
 def test_containers() -> None:

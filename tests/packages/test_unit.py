@@ -18,7 +18,6 @@ from tests.packages.unit import (
     UNIT,
     allowed_calls,
     confined,
-    directives,
     exec_start,
     only,
     seconds,
@@ -82,7 +81,13 @@ def test_paths_agree() -> None:
         f"/etc/{only('ConfigurationDirectory')}/node.toml",
     ]
     assert service_environ()["NODE_DATA_DIR"] == f"/var/lib/{only('StateDirectory')}"
-    assert directives()["RestartPreventExitStatus"] == ["2"]
+
+
+def test_only_a_wrong_configuration_keeps_it_down() -> None:
+    """A power cut that brings the disk or the network back late must not need somebody at night."""
+    assert only("Restart") == "on-failure"
+    assert only("RestartPreventExitStatus") == "2"
+    assert only("StartLimitIntervalSec") == "0"
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,9 @@
-"""A receiver process against its owner: the record comes before the answer, and nothing outlives the owner."""
+"""A receiver process against its owner: what was answered is told, and nothing outlives the owner."""
 
 from __future__ import annotations
 
 import os
+import pickle
 import socket
 import tempfile
 import threading
@@ -15,10 +16,10 @@ from typing import Any
 import pytest
 
 from node.association.listener import bind
-from node.model import Received, Rejection
+from node.model import ObjectKey, RawHeader, Received, Rejection
 from node.reception import worker
 from node.reception.board import Board
-from node.reception.channel import Channel
+from node.reception.channel import MAX_MESSAGE, Channel, ChannelClosed
 from node.reception.nursery import Nursery
 from node.reception.worker import Start
 from tests.harness import eventually, settings
@@ -203,6 +204,54 @@ def a_stop_signal_is_the_owners_to_decide_on() -> None:
         os.kill(house.process.pid, 15)
         with Wire.established(house.port) as wire:
             assert store(wire, 1) == "0x0000"
+
+
+class Stuck:
+    """A channel that takes one message at a time, when ``go`` is set; one that is too long it refuses."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+        self.told: list[Received | Rejection] = []
+        self.most = 0
+
+    def tell(self, _name: str, batch: list[Received | Rejection]) -> None:
+        assert self.go.wait(20)
+        size = len(pickle.dumps(batch))
+        if size > MAX_MESSAGE:
+            raise ValueError(size)
+        self.most = max(self.most, size)
+        self.told += batch
+
+
+def record(number: int, size: int) -> Received:
+    header = RawHeader({0x00081030: bytes(size)}, {}, False, True, size)
+    key = ObjectKey("1.2", "1.2.3", f"1.2.3.{number}")
+    return Received(str(number), key, "1.2.840", EXPLICIT, size, header, "CT1", "NODE", 0.0, 1)
+
+
+def test_long_headers_that_wait_together_go_in_several_messages() -> None:
+    """Each association that waits for the owner adds one of up to 4 MB; all are told, and none is refused."""
+    channel = Stuck()
+    records = worker._Records(channel)  # type: ignore[arg-type]
+    threads = [background(partial(records.put, record(number, 4_000_000))) for number in range(8)]
+    eventually(lambda: len(records._waiting) == 7)
+    channel.go.set()
+    for thread in threads:
+        thread.join(20)
+    assert sorted(item.name for item in channel.told) == [str(number) for number in range(8)]
+    assert channel.most < 5_000_000
+
+
+def test_an_owner_that_is_gone_makes_no_failure_of_what_is_stored() -> None:
+    """The file stays for whoever comes next; to answer with a failure would be to take back what may be indexed."""
+
+    class Gone:
+        def tell(self, *_: object) -> None:
+            raise ChannelClosed("the other process has gone")
+
+    records = worker._Records(Gone())  # type: ignore[arg-type]
+    for number in range(worker._MOST_RECORDS + 1):
+        records.put(record(number, 10))
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
+import time
 from typing import Any
 
+import httpx
 import pytest
 from starlette.applications import Starlette
 
@@ -63,7 +66,47 @@ def test_a_probe_that_hangs_is_not_ready(node: NodeDouble, monkeypatch: pytest.M
         body = error_of(create_app(node.services(reasons=hang)), 503, "GET", "/readyz")
     finally:
         release.set()
-    assert "no answer within 0.05 s" in body["reasons"]["checks"]
+    assert "no answer within 0.05 s" in body["reasons"]["silent"]  # the name that docs and alerts have
+
+
+def test_metrics_that_hang_are_said_to(node: NodeDouble, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api, "METRICS_SECONDS", 0.05)
+    release = threading.Event()
+
+    def hang(_accept: str) -> tuple[bytes, str]:
+        release.wait(30)
+        return b"", ""
+
+    try:
+        body = error_of(create_app(node.services(metrics=hang)), 503, "GET", "/metrics")
+    finally:
+        release.set()
+    assert body["error"] == "no metrics within 0.05 s"
+
+
+def test_long_questions_do_not_keep_probes_and_scrapes_waiting(node: NodeDouble) -> None:
+    """Reading needs no token: whoever asks for much must not make the node look dead."""
+    entered, release = threading.Semaphore(0), threading.Event()
+
+    def long(uid: str) -> dict[str, str]:
+        entered.release()
+        release.wait(30)
+        return {"uid": uid}
+
+    async def run() -> None:
+        transport = httpx.ASGITransport(create_app(node.services(study=long)))
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            asked = [asyncio.create_task(client.get(f"/api/studies/{STUDY}")) for _ in range(50)]
+            for _ in range(40):  # as many as anyio lets at a time
+                await asyncio.to_thread(entered.acquire, timeout=10)
+            try:
+                for path in ("/readyz", "/metrics"):
+                    assert (await asyncio.wait_for(client.get(path), 3)).status_code == 200
+            finally:
+                release.set()
+                await asyncio.gather(*asked)
+
+    asyncio.run(run())
 
 
 def test_metrics_as_asked_for(app: Starlette) -> None:
@@ -105,6 +148,36 @@ def test_resource_is_the_bytes_that_were_built(app: Starlette, node: NodeDouble)
     assert node.calls[-1:] == [("resource", STUDY, "r5", 2)]
     ask(app, "GET", f"/api/studies/{STUDY}/imagingstudy")
     assert node.calls[-1:] == [("resource", STUDY, "r5", None)]
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "made"),
+    [
+        ("resource", f"/api/studies/{STUDY}/imagingstudy", RESOURCE),
+        ("event_data", f"/api/events/r5/{STUDY}/1/data", RESOURCE),
+        ("quarantined", "/api/quarantine/1", {"id": 1}),
+    ],
+)
+def test_few_large_things_are_read_at_a_time(node: NodeDouble, name: str, path: str, made: Any) -> None:
+    """A study of 100,000 instances, the digests of a collision."""
+    reading: list[int] = []
+    most: list[int] = []
+
+    def read(*_asked: Any) -> Any:
+        reading.append(1)
+        most.append(len(reading))
+        time.sleep(0.01)
+        reading.pop()
+        return made
+
+    async def run() -> list[int]:
+        transport = httpx.ASGITransport(create_app(node.services(**{name: read})))
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            answers = await asyncio.gather(*(client.get(path) for _ in range(12)))
+        return [answer.status_code for answer in answers]
+
+    assert asyncio.run(run()) == [200] * 12
+    assert max(most) <= 4
 
 
 def test_operator_commands(app: Starlette, node: NodeDouble) -> None:
@@ -225,6 +298,8 @@ def test_replay(app: Starlette, node: NodeDouble) -> None:
 
 def test_replay_of_nothing_known(app: Starlette) -> None:
     error_of(app, 404, "POST", "/api/events/replay", json={"ids": ["r5/1.9/1"]})
+    answer = ask(app, "POST", "/api/events/replay", json={"ids": ["r5/1.9/1"]})
+    assert "dicom-fhir-node events" in answer.json()["hint"]  # lists the ids; the endpoint is the right one
 
 
 @pytest.mark.parametrize(

@@ -72,3 +72,13 @@ def test_a_version_is_what_was_published_whole(backend: Backend) -> None:
             backend.resource(STUDY, profile, version)
     with pytest.raises(StudyNotFound, match="no output has profile 'imr'; there are r5, imagingselection"):
         backend.resource(STUDY, "imr", 1)
+
+
+def test_events_of_a_study_are_read_no_further_than_asked_for(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Outbox, "for_study", None)  # reads all of them with their data
+    assert [row.event.seq for row in backend.events(STUDY, None, 2, True)] == [2, 3]
+    assert [row.event.seq for row in backend.events(STUDY, 0, 2, True)] == [1, 2]
+    assert [row.event.data for row in backend.events(STUDY, None, 1, False)] == [b""]
+    assert backend.events("9.9", None, 2, True) == []

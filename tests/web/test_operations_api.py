@@ -49,7 +49,7 @@ def test_what_does_not_apply_is_a_conflict_with_its_own_hint(app: Starlette) -> 
     assert answer.json() == {"error": "7 is a study", "hint": "Complete it."}
 
 
-@pytest.mark.parametrize("number", ["x", "-1", "1.5", "1/2"])
+@pytest.mark.parametrize("number", ["x", "-1", "1.5", "1/2", "9" * 19, "9" * 5000])
 def test_a_number_that_is_none(app: Starlette, number: str) -> None:
     answer = ask(app, "POST", f"/api/quarantine/{number}/release")
     assert (answer.status_code, bool(answer.json()["hint"])) == (404, True)

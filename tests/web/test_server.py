@@ -161,6 +161,30 @@ def test_half_a_body_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("asked", [b"GET /healthz", b"POST /api/studies/1.2/hold"])
+def test_a_body_that_goes_on_after_its_answer_is_not_waited_for(
+    asked: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web_server, "HEAD_SECONDS", 0.1)
+    head = asked + b" HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n"
+
+    def talk(port: int) -> bytes:
+        with socket.create_connection(("127.0.0.1", port), timeout=4) as client:
+            client.sendall(head)
+            assert client.recv(65536).startswith(b"HTTP/1.1 ")
+            client.sendall(b"x")  # ends uvicorn's own watch over idle connections
+            while received := client.recv(65536):
+                assert b"HTTP/1.1" not in received
+            return received
+
+    async def run() -> None:
+        server = await serve_http(create_app(NodeDouble().services()), "127.0.0.1", 0)
+        assert await asyncio.to_thread(talk, server.address[1]) == b""
+        await server.stop()
+
+    asyncio.run(run())
+
+
 def test_an_answer_that_nobody_reads_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(web_server, "STALL_SECONDS", 0.1)
     long = b"x" * 20_000_000

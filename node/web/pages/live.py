@@ -137,7 +137,10 @@ class Live(Generic[V]):
             begin = time.monotonic()
             self._joined.clear()
             views = {watcher.view for watcher in self._watchers}
-            self._rendering = asyncio.create_task(run_sync(self._round, views, abandon_on_cancel=True))
+            own = anyio.CapacityLimiter(1)  # the common one may be full of long questions
+            self._rendering = asyncio.create_task(
+                run_sync(self._round, views, abandon_on_cancel=True, limiter=own)
+            )
             rounds = await asyncio.shield(self._rendering)
             self._rendering = None
             for watcher in self._watchers:

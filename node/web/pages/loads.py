@@ -160,6 +160,6 @@ PAGES: Final = (
     ),
     Page("events", "/events", "Events", ("events_list",), _events, "Events"),
     Page("quarantine", "/quarantine", "Quarantine", ("quarantine_list",), _quarantine, "Quarantine"),
-    Page("quarantined", "/quarantine/{row:int}", "In quarantine", ("quarantined_row",), _quarantined),
+    Page("quarantined", "/quarantine/{row:number}", "In quarantine", ("quarantined_row",), _quarantined),
     Page("callers", "/callers", "Callers", ("started", "callers_list"), _callers, "Callers"),
 )

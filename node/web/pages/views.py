@@ -275,12 +275,13 @@ def _disk(disk: Json) -> Tile:
 
 
 class Version(NamedTuple):
-    """A published version of a study. ``more`` counts the events that are not listed."""
+    """A published version of a study. ``more`` counts the events that are not listed; without any, nobody knows how
+    many ``instances`` it had."""
 
     number: int
     completion: str
-    instances: int
-    added: int
+    instances: int | None
+    added: int | None
     created_at: str
     events: Sequence[Json]
     more: int
@@ -292,7 +293,7 @@ def versions(timeline: Json) -> list[Version]:
     return [
         Version(
             one["version"],
-            _COMPLETIONS.get(one["completion"], one["completion"]),
+            _COMPLETIONS.get(one["completion"], one["completion"] or ""),
             one["instances"],
             one["added"],
             one["created_at"],

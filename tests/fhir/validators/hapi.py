@@ -20,10 +20,9 @@ from typing import Any, Final, NamedTuple
 
 import pytest
 
-from tests import tools
+from tests import jars, tools
 
 _HERE = Path(__file__).resolve().parent
-_LIBS = tools.ROOT / "build" / "hapi-libs"
 
 VERSIONS: Final = ("4.0", "5.0")
 
@@ -121,7 +120,5 @@ class Hapi:
 @pytest.fixture(scope="session")
 def hapi() -> Iterator[Hapi]:
     """The validator that all tests of a run share; it starts in the background of the first that asks for it."""
-    with Hapi(
-        tools.maven_jars(_HERE / "pom.xml", _LIBS, "hapi.libs"), tools.SHARED / "fhir" / "data"
-    ) as running:
+    with Hapi(jars.jars(jars.HAPI), tools.SHARED / "fhir" / "data") as running:
         yield running

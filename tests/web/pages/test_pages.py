@@ -196,6 +196,14 @@ def test_a_button_carries_ids_whatever_is_in_them(node: SampleNode, app: Starlet
     assert httpx.Response(200, text=ids).json() == [event["id"]]
 
 
+def test_a_version_of_which_no_output_made_an_event(node: SampleNode, app: Starlette) -> None:
+    unknown = samples.version(2, completion=None, instances=None, added=None, events=[])
+    node.times = {"arrivals": [], "versions": [unknown]}
+    told = Seen(get(app, f"/studies/{STUDY}").text).text
+    assert "Version 2" in told
+    assert "The index knows no event of it." in told
+
+
 def test_the_resource_is_on_the_page_and_folds(app: Starlette) -> None:
     seen = Seen(get(app, f"/studies/{STUDY}").text)
     assert "details" in seen.tags
@@ -236,6 +244,7 @@ def test_both_sides_of_a_collision(node: SampleNode, app: Starlette) -> None:
         ("/studies?offset=-1", 400, "offset: not a number"),
         ("/events?study=x", 400, "not a Study Instance UID"),
         ("/quarantine/abc", 404, "GET / lists the endpoints"),
+        (f"/quarantine/{'9' * 5000}", 404, "GET / lists the endpoints"),
         ("/nothing", 404, "Not Found"),
     ],
 )

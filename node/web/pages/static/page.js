@@ -207,8 +207,18 @@ function ask(button) {
   go.classList.toggle("grave", button.classList.contains("grave"));
   byId("ask-token").hidden = true;
   byId("token").value = "";
-  byId("ask").showModal();
+  if (!byId("ask").open) byId("ask").showModal();
   byId("ask-cancel").focus();
+}
+
+// The same command can mean more by now, as when a second patient's object came into the study meanwhile
+async function asksOtherwise(button, asked) {
+  await refresh();
+  const meant = [...all("button.action")].find((one) => one.dataset.url === button.dataset.url);
+  if (meant === undefined || meant.dataset.asks === asked) return false;
+  ask(meant);
+  setText(byId("ask-error"), "This has changed meanwhile, and asks something else now.");
+  return true;
 }
 
 async function send(button, token) {
@@ -232,6 +242,7 @@ async function go() {
   const button = pressed;
   byId("ask-go").disabled = true;
   try {
+    if (await asksOtherwise(button, byId("ask-text").textContent)) return;
     const { answer, told } = await send(button, token);
     if (answer.status === 401) return void needsToken(token);
     if (!answer.ok) return void setText(byId("ask-error"), `${told.error}\n${told.hint}`);
