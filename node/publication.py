@@ -131,7 +131,8 @@ class StudyPublisher:
     def _publish(self, rows: StudyRows, reason: Reason) -> bool:
         state, wall = rows.state, self._clock.wall()
         study = self._assembled(rows)
-        if study is not None and reason != "forced":
+        # Out of quarantine an operator has let it go; on an open study ``complete`` answers another question.
+        if study is not None and state.state != "quarantined":
             held = reason_to_hold(study, self._options.fhir)
             if held is not None:
                 if not self._studies.quarantine(state, held.reason, held.detail, wall):

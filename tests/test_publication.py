@@ -147,15 +147,17 @@ def test_an_unknown_study(bench: Bench) -> None:
         bench.publisher().publish("1.2.3", "forced")
 
 
-def test_two_patients_that_the_index_did_not_see_are_held_back(bench: Bench) -> None:
-    """Issuers A, none and B: each pair of neighbours agrees, the study does not."""
+@pytest.mark.parametrize("asked", ["quiet", "forced"])
+def test_two_patients_that_the_index_did_not_see_are_held_back(bench: Bench, asked: Reason) -> None:
+    """Issuers A, none and B: each pair of neighbours agrees, the study does not. Who has an open study completed
+    has not said that it may go out as two patients'."""
     bench.arrivals.deliver(
         ct(1, IssuerOfPatientID="", IssuerOfPatientIDQualifiersSequence=None),
         ct(2, IssuerOfPatientID="A", IssuerOfPatientIDQualifiersSequence=None),
         ct(3, IssuerOfPatientID="B", IssuerOfPatientIDQualifiersSequence=None),
     )
     assert bench.arrivals.study(STUDY)["state"] == "open"
-    assert bench.publisher().publish(STUDY, "quiet")
+    assert bench.publisher().publish(STUDY, asked)
     assert bench.arrivals.study(STUDY)["state"] == "quarantined"
     assert bench.events() == []
     assert bench.said == [("quarantined", "patient-conflict", STUDY)]

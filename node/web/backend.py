@@ -109,7 +109,12 @@ class Backend:
         if not self._publish(uid, "forced"):
             raise StudyConflict(f"study {uid} changed its state just now: look at it and try again")
         self._changed()
-        return self.study(uid)
+        study = self.study(uid)
+        if study["state"] == "quarantined":
+            raise StudyConflict(
+                f"study {uid} is held back: see quarantine; complete it again to publish it as it is"
+            )
+        return study
 
     def _command(self, uid: str, name: Command) -> Json:
         self._flush()

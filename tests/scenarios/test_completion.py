@@ -302,6 +302,20 @@ def test_complete_publishes_now(nodes: Nodes, uid: str) -> None:
     assert "reopen it" in again["error"]
 
 
+def test_complete_of_two_patients_is_asked_for_twice(nodes: Nodes, uid: str) -> None:
+    """Their issuers tell them apart only when all three are seen: neither the clock nor the first word sends it."""
+    node = nodes.start(completion__quiet_seconds=SLOW)
+    issuers: tuple[dict[str, str], ...] = ({}, {"IssuerOfPatientID": "A"}, {"IssuerOfPatientID": "B"})
+    send(node, *(instance(uid, number, **issuer) for number, issuer in enumerate(issuers, 1)))
+    first = refused(node, f"/api/studies/{uid}/complete")
+    assert first["status"] == 409
+    assert "held back" in first["error"]
+    assert node.get(f"/api/studies/{uid}")["state"] == "quarantined"
+    assert node.post(f"/api/studies/{uid}/complete")["state"] == "complete"
+    (event,) = node.wait_for_events(1)
+    assert (event["completion"], event["instances"]) == ("forced", 3)
+
+
 def test_held_studies_wait_for_their_operator(nodes: Nodes, uid: str) -> None:
     node = nodes.start(completion__quiet_seconds="0.3")
     with associated(node) as association:
