@@ -22,6 +22,7 @@ from tests.bench.replay import probe
 from tests.bench.watch import Watch, proportional
 
 _RUN_SECONDS: Final = 300.0
+_COUNT_SECONDS: Final = 3.0
 _serial = time.time_ns() // 1000 * 10**9
 
 
@@ -176,7 +177,22 @@ def _result(answers: list[dict[str, Any]], size: int, cpu: float, peak: int, lon
 
 
 def check_stored(folder: Path, expected: int) -> None:
-    """An answer of success is a claim: the bytes have to be there, or the numbers mean nothing."""
-    found = sum(Path(base, name).stat().st_size for base, _, names in os.walk(folder) for name in names)
+    """An answer of success is a claim: the bytes have to be there, or the numbers mean nothing.
+
+    A receiver may still move files, from a folder that is not counted yet to one that was: then they are counted
+    again.
+    """
+    deadline = time.monotonic() + _COUNT_SECONDS
+    while (found := _bytes_below(folder)) < expected and time.monotonic() < deadline:
+        time.sleep(_COUNT_SECONDS / 10)
     if found < expected:
         raise RuntimeError(f"{expected} bytes answered with success, {found} bytes on disk")
+
+
+def _bytes_below(folder: Path) -> int:
+    found = 0
+    for base, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):  # it was moved just now
+                found += Path(base, name).stat().st_size
+    return found

@@ -11,7 +11,7 @@ from typing import Final
 
 import psutil  # type: ignore[import-untyped]  # it ships no types
 
-_QUIET_SECONDS: Final = 0.2  # work behind the answers is over when no more than two ticks fall into this
+_QUIET_SECONDS: Final = 0.5  # work behind the answers is over when no more than two ticks fall into this
 _QUIET_CPU: Final = 0.02
 _SETTLE_SECONDS: Final = 20.0
 _CPUCLOCK_SCHED: Final = 2  # clock_getcpuclockid(3), as glibc makes it: whole processes, in nanoseconds
