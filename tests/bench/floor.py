@@ -7,6 +7,7 @@ Prints ``ready PORT``. It checks nothing and builds no index: what it costs, eve
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 import struct
@@ -18,6 +19,7 @@ from typing import Final
 from tests.bench.replay import read_exactly
 
 _PDU: Final = 131072
+_names: Final = itertools.count()  # of associations
 
 
 def accept_of(request: bytes) -> bytes:
@@ -64,13 +66,11 @@ def serve(sock: socket.socket, folder: Path, sync: bool) -> None:
     buffer = bytearray(_PDU + 6)
     view = memoryview(buffer)
     parent = os.open(folder, os.O_RDONLY)
-    number = 0
+    name, number = next(_names), 0
     while _header(sock, view)[0] == 4:
         command = bytes(_payload(sock, view)[1])
         number += 1
-        target = os.open(
-            folder / f"{threading.get_ident()}-{number}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600
-        )
+        target = os.open(folder / f"{name}-{number}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         last = 0
         while not last & 2:
             _header(sock, view)
