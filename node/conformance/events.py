@@ -37,6 +37,11 @@ class Attribute(NamedTuple):
 
 def attributes(kind: str) -> tuple[Attribute, ...]:
     """The attributes of events of one kind (``imagingstudy``, ``imagingselection``)."""
+    return (*_of_the_envelope(kind), *_of_the_version())
+
+
+def _of_the_envelope(kind: str) -> tuple[Attribute, ...]:
+    """Those that CloudEvents names, and its partitioning extension."""
     versions = sorted({p.fhir_version.replace(".", r"\.") for p in PROFILES.values() if p.kind == kind})
     return (
         Attribute("specversion", "string", r"1\.0", "Version of CloudEvents."),
@@ -67,6 +72,12 @@ def attributes(kind: str) -> tuple[Attribute, ...]:
             "The resource's format and FHIR version.",
         ),
         Attribute("partitionkey", "string", _UID, "Study Instance UID; in Kafka the record's key."),
+    )
+
+
+def _of_the_version() -> tuple[Attribute, ...]:
+    """The node's own: what this version of the study holds, and why it went out."""
+    return (
         Attribute(
             "studyversion",
             "integer",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import pytest
 
 from node.index import writer
+from tests.harness import eventually
 from tests.index.arrivals import Arrivals
 from tests.studies import ct
 
@@ -32,7 +32,7 @@ def test_who_waits_for_several_batches_waits_for_none_to_fill(
         arrivals.writer.put(arrivals.land(ct(number)))
     waiting = threading.Thread(target=arrivals.writer.wait_until_current, args=(30,))
     waiting.start()
-    time.sleep(0.05)  # until it waits; it is served all the same when it is late
+    eventually(lambda: arrivals.writer._wanted == 5)  # it waits
     arrivals.writer.start()
     waiting.join(10)
     assert not waiting.is_alive()
