@@ -32,7 +32,7 @@ check: $(DEV_STAMP)  ## style, types, import directions
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-bench: $(DEV_STAMP) tools  ## this node beside DCMTK, Orthanc and pynetdicom, as a table (ARGS=--quick: two minutes)
+bench: $(DEV_STAMP) tools  ## this node beside DCMTK, Orthanc and pynetdicom, as a table (ARGS=--quick: four minutes)
 	$(BIN)/python -m tests.bench $(ARGS)
 
 fuzz: $(DEV_STAMP)  ## look for bytes that break protocol, negotiation or header scan (SECONDS=60 for each of four)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import sys
 import tempfile
 from collections import defaultdict
@@ -20,8 +18,9 @@ from tests.bench import large, still, tables
 from tests.bench.fhir import Huge, Outcome, build_and_check, huge
 from tests.bench.figures import Bench, Section, rate
 from tests.bench.loads import LOADS, Load, record
+from tests.bench.machine import machine
 from tests.bench.measure import Result, run
-from tests.bench.receivers import RECEIVERS, Receiver
+from tests.bench.receivers import ORTHANC_NONE, RECEIVERS, Receiver
 from tests.bench.verdicts import verdicts
 
 ASSOCIATIONS: Final = (1, 4)
@@ -36,7 +35,7 @@ _ONLY: Final = (
 class _Tables:
     """The tables of receivers: what is to be run, and what came of it."""
 
-    plan: list[tuple[Load, int, Receiver]]
+    plans: list[list[tuple[Load, int, Receiver]]]  # of each repeat
     results: dict[tables.Cell, list[Result]] = field(default_factory=lambda: defaultdict(list))
 
 
@@ -47,19 +46,22 @@ def main(argv: list[str]) -> int:
     receivers = _present(console)
     sections = [section for section in SECTIONS if _chosen(section, receivers, options.only)]
     receivers = [one for one in receivers if not options.only or _named(one.name, options.only)]
-    found = _Tables(_plan(receivers, options.quick))
+    found = _Tables([_plan(order, options.quick) for order in _orders(receivers, options.repeats)])
     failures: list[str] = []
     with tempfile.TemporaryDirectory(prefix="node-bench-") as folder, _bar(console) as bar:
+        ran_on = machine(Path(folder))
+        for line in ran_on.lines():
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
         data_sets = {load.name: record(load, Path(folder)) for load in LOADS}
         bench = Bench(Path(folder), data_sets, options.quick)
         once = sum(section.once for section in sections)
-        total = (len(found.plan) + len(sections) - once) * options.repeats + once
+        total = sum(map(len, found.plans)) + (len(sections) - once) * options.repeats + once
         task = bar.add_task("", total=total)
         for section in sections:
             bar.update(task, description=f"{section.name}: prepared")
             section.prepare(bench)
-        for repeat in range(options.repeats):  # interleaved: what disturbs the machine disturbs all
-            for load, count, receiver in found.plan:
+        for repeat, plan in enumerate(found.plans):  # interleaved: what disturbs the machine disturbs all
+            for load, count, receiver in plan:
                 bar.update(task, description=f"{load.name}, {count} associations: {receiver.name}")
                 _receive(bench, load, count, receiver, found.results, failures)
                 bar.advance(task)
@@ -75,19 +77,31 @@ def main(argv: list[str]) -> int:
         sizes = {name: path.stat().st_size for name, path in data_sets.items()}
     for load in LOADS:
         for count in ASSOCIATIONS:
-            tables.loads(console, load, count, sizes[load.name], receivers, found.results)
+            planned = [one for one in receivers if (load, count, one) in found.plans[0]]
+            tables.loads(console, load, count, sizes[load.name], planned, found.results)
     fhir: list[Outcome | Huge] = [] if options.only else [*build_and_check(), huge()]
     for outcome in fhir:
         console.print(outcome.line(), highlight=False)
     said = verdicts(bench.figures)
-    tables.closing(console, [one for one in said if one.reached or not options.only])
+    if said := [one for one in said if one.reached or not options.only]:
+        tables.closing(console, said)
     for failure in dict.fromkeys(failures):
         console.print(f"failed: {failure}", markup=False, highlight=False)
     if options.json:
-        document = _document(options, found.results, bench, failures, [asdict(outcome) for outcome in fhir])
+        document = _document(options, found.results, bench, failures) | {
+            "machine": asdict(ran_on),
+            "fhir": [asdict(outcome) for outcome in fhir],
+        }
         Path(options.json).write_text(json.dumps(document))
     refused = any(result.refused for runs in found.results.values() for result in runs)
     return 1 if failures or refused else 0
+
+
+def _orders(receivers: list[Receiver], repeats: int) -> list[list[Receiver]]:
+    """Another receiver goes first in each repeat: who is the first to run again after a pause is not always the
+    same one."""
+    firsts = [len(receivers) * repeat // repeats for repeat in range(repeats)]
+    return [receivers[first:] + receivers[:first] for first in firsts]
 
 
 def _plan(receivers: list[Receiver], quick: bool) -> list[tuple[Load, int, Receiver]]:
@@ -96,7 +110,7 @@ def _plan(receivers: list[Receiver], quick: bool) -> list[tuple[Load, int, Recei
         for load in LOADS
         for count in ASSOCIATIONS
         for receiver in receivers
-        if not (quick and load.frames > 1 and count > 1)
+        if load.frames == 1 or not (receiver is ORTHANC_NONE or (quick and count > 1))
     ]
 
 
@@ -120,7 +134,7 @@ def _receive(
 
 def _options(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one short repeat, less than three minutes")
+    parser.add_argument("--quick", action="store_true", help="one short repeat, four minutes")
     parser.add_argument("--repeats", type=int, help="interleaved repeats; medians are shown (5, quick: 1)")
     parser.add_argument("--json", metavar="FILE", help="write every run's numbers too")
     parser.add_argument("--only", action="append", metavar="TEXT", help=_ONLY)
@@ -165,23 +179,19 @@ def _document(
     results: dict[tables.Cell, list[Result]],
     bench: Bench,
     failures: list[str],
-    fhir: list[dict[str, Any]],
 ) -> dict[str, Any]:
     runs = [
         {"load": load, "associations": count, "receiver": name, **asdict(result)}
         for (load, count, name), measured in results.items()
         for result in measured
     ]
-    machine = {"cpus": os.cpu_count(), "kernel": platform.release(), "python": platform.python_version()}
     kind = {"quick": options.quick, "repeats": options.repeats}
     return {
         **kind,
-        "machine": machine,
         "runs": runs,
         "figures": bench.figures.values,
         "verdicts": [asdict(one) for one in verdicts(bench.figures)],
         "failures": failures,
-        "fhir": fhir,
     }
 
 

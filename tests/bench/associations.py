@@ -17,24 +17,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from tests.bench.replay import (
-    INSTANCE,
-    SERIES,
-    STUDY,
-    Patcher,
-    connect,
-    message,
-    negotiate,
-    release,
-    status,
-)
+from tests.bench.replay import Messages, connect, negotiate, release, status
 
 _SECONDS: Final = 300.0
 Talk = Callable[[socket.socket, int], None]
 
 
 def run(host: str, port: int, request: bytes, kind: str, count: int, *store: str) -> float:
-    """Associations (or connects) a second, in a process of its own. RuntimeError when one failed."""
+    """Associations (or connects) a second, in a process of its own. RuntimeError when one failed: if it returns,
+    every object was answered with success, those of the serial numbers from SERIAL on."""
     arguments = [host, str(port), request.hex(), kind, str(count), *store]
     ended = subprocess.run(
         [sys.executable, "-m", "tests.bench.associations", *arguments],
@@ -49,15 +40,13 @@ def run(host: str, port: int, request: bytes, kind: str, count: int, *store: str
 
 
 def _storing(request: bytes, path: str, sop_class: str, serial: str, longest: str) -> Talk:
-    buffer = message(sop_class, Path(path).read_bytes(), int(longest))
-    patcher = Patcher(buffer)
-    patcher.patch(STUDY, int(serial))
-    patcher.patch(SERIES, int(serial))
+    messages = Messages(Path(path), sop_class, int(longest))
+    messages.begin(int(serial))
 
     def talk(sock: socket.socket, number: int) -> None:
-        patcher.patch(INSTANCE, int(serial) + number)
+        pdus = messages.make(int(serial) + number)
         negotiate(sock, request)
-        sock.sendall(buffer)
+        sock.sendall(pdus)
         answered = status(sock)
         if answered != 0:
             raise ConnectionError(f"object {number} was answered with 0x{answered:04X}")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import random
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
@@ -20,7 +21,8 @@ from pynetdicom.pdu_primitives import (
 )
 from pynetdicom.presentation import build_context
 
-from tests.bench.header import header
+from tests.bench.header import VARIANTS, Live, header, instance_uid
+from tests.bench.replay import Head, write_heads
 
 CT_IMAGE: Final = "1.2.840.10008.5.1.4.1.1.2"
 ENHANCED_CT: Final = "1.2.840.10008.5.1.4.1.1.2.1"
@@ -53,25 +55,36 @@ LOADS: Final = (
 
 
 def record(load: Load, folder: Path) -> Path:
-    """Writes the encoded data set (explicit VR little endian) below ``folder``; its UIDs are placeholders."""
+    """Writes an encoded data set (explicit VR little endian) below ``folder``, its UIDs placeholders, and beside
+    it the heads (``replay.Head``) of all objects that are sent in turn with its pixels."""
     path = folder / (load.name.replace(" ", "-") + ".dataset")
-    data_set = _header(load)
-    pixels = random.Random(1).randbytes(2 * load.rows * load.columns)  # noise: nothing can compress it
-    data_set.PixelData = pixels * load.frames
-    data_set["PixelData"].VR = "OW"
-    buffer = DicomBytesIO()
-    buffer.is_little_endian, buffer.is_implicit_VR = True, False
-    write_dataset(buffer, data_set)
-    path.write_bytes(buffer.getvalue())
+    size = 2 * load.rows * load.columns
+    pixels = random.Random(1).randbytes(size) * load.frames  # noise: nothing can compress it
+    heads = [_head(load, variant, len(pixels)) for variant in range(VARIANTS)]
+    path.write_bytes(heads[0].data + pixels)
+    write_heads(path, heads)
     return path
 
 
-def _header(load: Load) -> Dataset:
-    data_set = header(load.sop_class, load.modality)
+def _head(load: Load, variant: int, pixels: int) -> Head:
+    """Encoded twice with other digits: where the bytes differ is what the sender writes over."""
+    pixel_data = struct.pack("<HH2sHI", 0x7FE0, 0x0010, b"OW", 0, pixels)
+    one, other = (_encoded(load, variant, digit.__mul__) + pixel_data for digit in ("1", "2"))
+    differing = [at for at, both in enumerate(zip(one, other, strict=True)) if both[0] != both[1]]
+    runs = (list(run) for _, run in itertools.groupby(enumerate(differing), lambda pair: pair[1] - pair[0]))
+    digits = [(run[0][1], len(run)) for run in runs]
+    return Head(one, instance_uid(variant, 0), digits)
+
+
+def _encoded(load: Load, variant: int, live: Live) -> bytes:
+    data_set = header(load.sop_class, load.modality, variant, live)
     if load.frames > 1:
         data_set.NumberOfFrames = load.frames
     data_set.Rows, data_set.Columns = load.rows, load.columns
-    return data_set
+    buffer = DicomBytesIO()
+    buffer.is_little_endian, buffer.is_implicit_VR = True, False
+    write_dataset(buffer, data_set)
+    return buffer.getvalue()
 
 
 def association_request(load: Load, called_ae: str) -> bytes:

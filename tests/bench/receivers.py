@@ -126,9 +126,7 @@ def _tail(folder: Path) -> str:
 
 def _needs(program: str, package: str) -> Callable[[], str | None]:
     def missing() -> str | None:
-        return (
-            None if shutil.which(program, path=_PATH) else f"{program} not found (Debian package {package})"
-        )
+        return None if shutil.which(program, path=PATH) else f"{program} not found (Debian package {package})"
 
     return missing
 
@@ -140,7 +138,7 @@ def _needs_module(module: str) -> Callable[[], str | None]:
     return missing
 
 
-_PATH: Final = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+PATH: Final = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
 _NAGLE_OFF: Final = {"TCP_NODELAY": "1"}  # DCMTK's switch; without it Debian's build stalls 44 ms an object
 
 
@@ -178,21 +176,25 @@ def _storescp(*options: str) -> Callable[[Path, int], Command]:
     return command
 
 
-def _orthanc(data: Path, port: int) -> Command:
-    settings = {
-        "DicomPort": port,
-        "DicomAet": "ORTHANC",
-        "DicomCheckCalledAet": False,
-        "DicomAlwaysAllowStore": True,
-        "HttpPort": _free_port(),
-        "RemoteAccessAllowed": False,
-        "StorageDirectory": str(data),
-        "IndexDirectory": str(data),
-        "Plugins": [],
-    }
-    path = data.parent / "orthanc.json"
-    path.write_text(json.dumps(settings))
-    return [shutil.which("Orthanc", path=_PATH) or "Orthanc", str(path)], _NAGLE_OFF
+def _orthanc(sync: bool) -> Callable[[Path, int], Command]:
+    def command(data: Path, port: int) -> Command:
+        settings = {
+            "DicomPort": port,
+            "DicomAet": "ORTHANC",
+            "DicomCheckCalledAet": False,
+            "DicomAlwaysAllowStore": True,
+            "HttpPort": _free_port(),
+            "RemoteAccessAllowed": False,
+            "StorageDirectory": str(data),
+            "IndexDirectory": str(data),
+            "SyncStorageArea": sync,
+            "Plugins": [],
+        }
+        path = data.parent / "orthanc.json"
+        path.write_text(json.dumps(settings))
+        return [shutil.which("Orthanc", path=PATH) or "Orthanc", str(path)], _NAGLE_OFF
+
+    return command
 
 
 def _pynetdicom(data: Path, port: int) -> Command:
@@ -222,7 +224,10 @@ FORK: Final = Receiver("storescp --fork", "ANY-SCP", "no", _DCMTK, _storescp("--
 FORK_RAW: Final = Receiver(
     "storescp --fork +B 128K", "ANY-SCP", "no", _DCMTK, _storescp("--fork", "+B", "--max-pdu", "131072")
 )
-ORTHANC: Final = Receiver("Orthanc", "ORTHANC", "files", _needs("Orthanc", "orthanc"), _orthanc, share=4)
+_ORTHANC: Final = _needs("Orthanc", "orthanc")
+ORTHANC: Final = Receiver("Orthanc", "ORTHANC", "files", _ORTHANC, _orthanc(True), share=4)
+# As shipped it syncs each file, which a node that syncs nothing is not to be measured by alone.
+ORTHANC_NONE: Final = Receiver("Orthanc, none", "ORTHANC", "no", _ORTHANC, _orthanc(False), share=4)
 PYNETDICOM: Final = Receiver(
     "pynetdicom storescp",
     "ANY-SCP",
@@ -240,6 +245,7 @@ RECEIVERS: Final = (
     FORK,
     FORK_RAW,
     ORTHANC,
+    ORTHANC_NONE,
     PYNETDICOM,
     FLOOR_FSYNC,
     FLOOR_NONE,

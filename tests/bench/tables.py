@@ -13,6 +13,18 @@ from tests.bench.receivers import STORESCP, Receiver
 from tests.bench.verdicts import Verdict
 
 Cell = tuple[str, int, str]  # load, associations, receiver
+# "behind": what was still to be done when the last object had been answered, in all (Result.behind_ms)
+_COLUMNS = (
+    "objects/s",
+    "MB/s",
+    "p95 ms",
+    "CPU ms\n/object",
+    "CPU ms\nbehind",
+    "peak\nRSS MB",
+    "PDU",
+    "refused",
+    "x storescp",
+)
 _SAID = {True: "ok", False: "NOT", None: "-"}
 
 
@@ -43,10 +55,9 @@ def loads(
         return
     plural = "" if associations == 1 else "s"
     table = Table(title=f"{load.name} ({size / 1e3:.0f} kB), {associations} association{plural}")
-    columns = ("objects/s", "MB/s", "p95 ms", "CPU ms/object", "peak RSS MB", "PDU", "refused", "x storescp")
-    table.add_column("receiver")
+    table.add_column("receiver", no_wrap=True)
     table.add_column("synced")
-    for column in columns:
+    for column in _COLUMNS:
         table.add_column(column, justify="right")
     baseline = results.get((load.name, associations, STORESCP.name), [])
     for receiver, runs in rows:
@@ -62,6 +73,7 @@ def loads(
             f"{_median(runs, 'mb_per_second'):,.0f}",
             f"{_median(runs, 'p95_ms'):.2f}",
             f"{_median(runs, 'cpu_ms'):.2f}",
+            f"{_median(runs, 'behind_ms'):,.0f}",
             f"{_median(runs, 'peak_mb'):,.0f}",
             f"{runs[0].pdu}",
             f"{sum(result.refused for result in runs)}",

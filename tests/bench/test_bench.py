@@ -6,21 +6,59 @@ import re
 import sys
 from dataclasses import replace
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 
+from tests.bench import stored
 from tests.bench.fhir import build_and_check, huge
+from tests.bench.header import VARIANTS, instance_uid
 from tests.bench.loads import LOADS, Load, record
 from tests.bench.measure import run
 from tests.bench.receivers import RECEIVERS, Receiver
-from tests.bench.replay import INSTANCE, SERIES, STUDY, Patcher, message, uid
+from tests.bench.replay import SERIES, STUDY, Messages, read_heads, uid
 
 SMALL = next(load for load in LOADS if load.name == "MR 10 kB")
 FLOOR = next(receiver for receiver in RECEIVERS if receiver.name == "floor, fsync")
 STORESCP = next(receiver for receiver in RECEIVERS if receiver.name == "storescp")
 NODE = next(receiver for receiver in RECEIVERS if receiver.name == "node, fsync")
+
+
+# What another object has otherwise, and no two of a series have the same.
+OF_AN_OBJECT = {
+    "SOPInstanceUID",
+    "InstanceCreationTime",
+    "AcquisitionTime",
+    "ContentTime",
+    "ReferencedImageSequence.ReferencedSOPInstanceUID",
+    "ImagePositionPatient",
+    "SliceLocation",
+}
+# What differs from that of the object before.
+ALWAYS = OF_AN_OBJECT | {
+    "InstanceNumber",
+    "AcquisitionNumber",
+    "Exposure",
+    "XRayTubeCurrent",
+    "WindowCenter",
+    "WindowWidth",
+    "SmallestImagePixelValue",
+    "LargestImagePixelValue",
+    "(0019,1001)",
+    "(0019,1002)",
+    "(0019,1003)",
+    "(0019,1004)",
+}
+SOMETIMES = {"SoftwareVersions"}
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The recorded load of small objects."""
+    return record(SMALL, tmp_path_factory.mktemp("load"))
 
 
 def joined(pdus: bytes) -> tuple[bytes, bytes]:
@@ -42,21 +80,93 @@ def test_loads_have_the_size_they_are_named_for(tmp_path: Path, load: Load) -> N
 
 
 @pytest.mark.parametrize("longest", [4096, 16384, 131072])
-def test_patched_messages_are_new_objects_of_the_same_bytes(tmp_path: Path, longest: int) -> None:
-    data_set = record(SMALL, tmp_path).read_bytes()
-    buffer = message(SMALL.sop_class, data_set, longest)
-    patcher = Patcher(buffer)
-    for kind, serial in ((STUDY, 7), (SERIES, 8), (INSTANCE, 9)):
-        patcher.patch(kind, serial)
-    command, sent = joined(bytes(buffer))
-    assert uid(INSTANCE, 9).encode() in command
-    assert len(sent) == len(data_set)
-    decoded = read_dataset(BytesIO(sent), False, True)
-    assert decoded.SOPInstanceUID == uid(INSTANCE, 9)
-    assert decoded.StudyInstanceUID == uid(STUDY, 7)
-    assert decoded.SeriesInstanceUID == uid(SERIES, 8)
-    assert decoded.SOPInstanceUID.is_valid
-    assert decoded.PixelData == read_dataset(BytesIO(data_set), False, True).PixelData
+@pytest.mark.parametrize("first", [0, VARIANTS - 3, 10**24])
+def test_messages_are_objects_of_one_study_and_the_same_pixels(small: Path, longest: int, first: int) -> None:
+    pixels = read_dataset(BytesIO(small.read_bytes()), False, True).PixelData
+    messages = Messages(small, SMALL.sop_class, longest)
+    messages.begin(7)
+    instances = set()
+    for serial in range(first, first + VARIANTS + 1):
+        pdus = bytes(messages.make(serial))
+        command, sent = joined(pdus)
+        assert len(sent) == messages.size(serial)
+        decoded = read_dataset(BytesIO(sent), False, True)
+        assert decoded.SOPInstanceUID == instance_uid(serial % VARIANTS, serial)
+        assert decoded.SOPInstanceUID.is_valid
+        assert decoded.SOPInstanceUID.encode() in command
+        assert (decoded.StudyInstanceUID, decoded.SeriesInstanceUID) == (uid(STUDY, 7), uid(SERIES, 7))
+        assert decoded.PixelData == pixels
+        instances.add(decoded.SOPInstanceUID)
+    assert len(instances) == VARIANTS + 1
+
+
+def test_pdus_are_as_a_sender_fills_them(tmp_path: Path) -> None:
+    load = next(load for load in LOADS if load.name == "CT 525 kB")
+    messages = Messages(record(load, tmp_path), load.sop_class, 16384)
+    for serial in range(VARIANTS):
+        pdus = bytes(messages.make(serial))
+        lengths, at = [], 0
+        while at < len(pdus):
+            lengths.append(int.from_bytes(pdus[at + 2 : at + 6], "big"))
+            at += 6 + lengths[-1]
+        assert at == len(pdus)
+        first, *full, _ = lengths[1:]
+        assert 16384 - 64 <= first <= 16384
+        assert set(full) == {16384}
+        controls = [pdus[12 + sum(lengths[:n]) + 6 * n - 1] for n in range(len(lengths))]
+        assert controls == [3, *[0] * (len(lengths) - 2), 2]
+
+
+def elements(data_set: bytes) -> dict[str, object]:
+    """Value by path of all elements, those of items too."""
+    found: dict[str, object] = {}
+
+    def take(data_set: Dataset, path: str) -> None:
+        for element in data_set:
+            if element.VR == "SQ":
+                for item in element.value:
+                    take(item, f"{path}{element.keyword}.")
+            else:
+                found[path + (element.keyword or str(element.tag))] = element.value
+
+    take(read_dataset(BytesIO(data_set), False, True), "")
+    return found
+
+
+def test_objects_differ_as_those_of_a_series_do(small: Path) -> None:
+    messages = Messages(small, SMALL.sop_class, 131072)
+    made = [
+        elements(joined(bytes(messages.make(serial)))[1]) for serial in range(9_000, 9_000 + 2 * VARIANTS)
+    ]
+    pairs = list(pairwise(made))
+    always = {name for name in made[0] if all(one[name] != other[name] for one, other in pairs)}
+    assert always == ALWAYS
+    changing = {name for name in made[0] if any(one[name] != other[name] for one, other in pairs)}
+    assert changing - always == SOMETIMES
+    alone = {name: len({str(one[name]) for one in made}) for name in OF_AN_OBJECT}
+    assert alone == dict.fromkeys(OF_AN_OBJECT, 2 * VARIANTS)
+
+
+def test_lengths_differ_as_those_of_a_series_do(small: Path) -> None:
+    heads = [read_dataset(BytesIO(head.data), False, True) for head in read_heads(small)]
+    assert {len(head.SOPInstanceUID) for head in heads} == {41, 42, 43, 44}
+    lengths = {
+        name: {len(str(head[name].value)) for head in heads}
+        for name in (
+            "InstanceNumber",
+            "SliceLocation",
+            "ImagePositionPatient",
+            "Exposure",
+            "SoftwareVersions",
+        )
+    }
+    assert all(len(found) > 1 for found in lengths.values()), lengths
+    assert lengths["InstanceNumber"] == {1, 2, 3, 4}
+
+
+def test_a_header_that_does_not_fit_in_a_pdu_is_refused(small: Path) -> None:
+    with pytest.raises(ValueError, match="does not fit in a PDU of 2048"):
+        Messages(small, SMALL.sop_class, 2048)
 
 
 @pytest.mark.parametrize("associations", [1, 2])
@@ -78,15 +188,17 @@ def test_node_takes_every_object(tmp_path: Path) -> None:
     assert (result.refused, result.pdu) == (0, 131072)
 
 
-def test_success_without_bytes_on_disk_is_caught(tmp_path: Path) -> None:
+def test_success_without_bytes_on_disk_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stored, "_SECONDS", 0)
+
     def command(data: Path, port: int) -> tuple[list[str], dict[str, str]]:
         elsewhere = tmp_path / "elsewhere"
         elsewhere.mkdir()
         return [sys.executable, "-m", "tests.bench.floor", str(elsewhere), "none"], {}
 
     liar = replace(FLOOR, command=command)
-    with pytest.raises(RuntimeError, match="bytes on disk"):
-        run(liar, SMALL, record(SMALL, tmp_path), 1, 3)
+    with pytest.raises(RuntimeError, match="3 objects answered with success, 0 on disk"):
+        run(liar, SMALL, record(SMALL, tmp_path), 1, 2)
 
 
 def test_receiver_that_does_not_start_says_why(tmp_path: Path) -> None:

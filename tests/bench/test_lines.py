@@ -17,7 +17,7 @@ from node.index.engine import Engine
 from node.index.outbox import Outbox
 from node.index.studies import Studies
 from tests.bench import associations
-from tests.bench.__main__ import main
+from tests.bench.__main__ import _orders, main
 from tests.bench.figures import Figures, rate
 from tests.bench.find import Asker, identifier, query
 from tests.bench.large import KEYS, PER_STUDY, Entry, ask, fill
@@ -161,8 +161,8 @@ def test_every_line_names_figures_that_exist() -> None:
             for count in (1, 4):
                 figures.add(rate(load, count, receiver), 10)
     reached = [one for one in verdicts(figures) if one.reached]
-    assert len(reached) == 13
-    assert [one.ok for one in reached if "reach for" in one.wanted] == [None, None]
+    assert len(reached) == 16
+    assert [one.ok for one in reached if "reach for" in one.wanted] == [None] * 5
     assert len({(one.line, one.wanted) for one in verdicts(figures)}) == len(WANTED)
 
 
@@ -185,6 +185,16 @@ def test_a_bound_takes_the_median_or_the_worst(worst: bool, ok: bool) -> None:
     assert Bound("line", "other", 16, "MB").verdict(figures).ok is None
 
 
+def test_no_receiver_goes_first_in_every_repeat() -> None:
+    orders = _orders(list(RECEIVERS), 5)
+    assert len({order[0].name for order in orders}) == 5
+    assert all(sorted(one.name for one in order) == sorted(one.name for one in RECEIVERS) for order in orders)
+    assert [order[0].name for order in _orders(list(RECEIVERS[:2]), 4)] == [
+        RECEIVERS[place].name for place in (0, 0, 1, 1)
+    ]
+    assert _orders([], 2) == [[], []]
+
+
 def test_only_what_is_asked_for_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     document = tmp_path / "bench.json"
     assert main(["--quick", "--only", "at rest", "--json", str(document)]) == 0
@@ -200,6 +210,8 @@ def test_only_what_is_asked_for_runs(tmp_path: Path, capsys: pytest.CaptureFixtu
     }
     said = capsys.readouterr().out
     assert all(line in said for line in measured)
+    assert found["machine"]["python"] in said
+    assert found["machine"]["versions"]["dicom-fhir-node"]
     assert "not run" not in said
 
 

@@ -14,6 +14,7 @@ from tests.bench.receivers import (
     NODE_FSYNC,
     NODE_NONE,
     ORTHANC,
+    ORTHANC_NONE,
     PYNETDICOM,
     STORESCP,
     Receiver,
@@ -81,12 +82,14 @@ class Bound:
         return Verdict(self.line, f"{reached:.2f} {self.unit}", beside, wanted, reached < self.wanted)
 
 
+_NOT_PROMISED: Final = (FORK_RAW, ORTHANC_NONE)
+
+
 def _rates(load: str, associations: int, ours: Receiver, theirs: Receiver, wanted: float) -> Ratio:
     plural = "" if associations == 1 else "s"
     line = f"{load}, {associations} association{plural}, {ours.name.removeprefix('node, ')}"
-    raw = theirs is FORK_RAW
     mine, other = rate(load, associations, ours), rate(load, associations, theirs)
-    return Ratio(line, mine, theirs.name, other, wanted, promised=not raw)
+    return Ratio(line, mine, theirs.name, other, wanted, promised=theirs not in _NOT_PROMISED)
 
 
 def _indexed(load: str, associations: int) -> Ratio:
@@ -99,14 +102,17 @@ def _indexed(load: str, associations: int) -> Ratio:
 WANTED: Final[tuple[Ratio | Bound, ...]] = (
     _rates(CT, 1, NODE_NONE, STORESCP, 1.3),
     _rates(CT, 1, NODE_NONE, ORTHANC, 5),
+    _rates(CT, 1, NODE_NONE, ORTHANC_NONE, 5),
     _rates(CT, 1, NODE_NONE, PYNETDICOM, 6),
     _rates(CT, 1, NODE_NONE, FORK_RAW, 1),
     _rates(CT, 4, NODE_NONE, FORK, 1.3),
     _rates(CT, 4, NODE_NONE, ORTHANC, 4),
+    _rates(CT, 4, NODE_NONE, ORTHANC_NONE, 4),
     _rates(CT, 4, NODE_NONE, FORK_RAW, 1),
     _rates(MR, 1, NODE_NONE, STORESCP, 1.2),
     _rates(MR, 4, NODE_NONE, FORK, 1),
     _rates(MR, 4, NODE_NONE, ORTHANC, 4),
+    _rates(MR, 4, NODE_NONE, ORTHANC_NONE, 4),
     _rates(HUGE, 1, NODE_NONE, STORESCP, 5),
     _rates(CT, 1, NODE_FSYNC, FLOOR_FSYNC, 0.85),
     _rates(CT, 4, NODE_FSYNC, FLOOR_FSYNC, 0.85),

@@ -80,10 +80,10 @@ class Watch:
     def settled_cpu(self) -> float:
         """CPU seconds so far, after waiting (bounded) until the processes have come to rest."""
         deadline = time.monotonic() + _SETTLE_SECONDS
-        before, now = -1.0, self._cpu()
+        before, now = -1.0, self.cpu()
         while now - before > _QUIET_CPU and time.monotonic() < deadline:
             self._stop.wait(_QUIET_SECONDS)
-            before, now = now, self._cpu()
+            before, now = now, self.cpu()
         return now
 
     def share_of_a_core(self, seconds: float) -> float:
@@ -97,8 +97,8 @@ class Watch:
     def _tree(self) -> list[psutil.Process]:
         return [self._root, *self._root.children(recursive=True)]
 
-    def _cpu(self) -> float:
-        """Ended children count through their parent."""
+    def cpu(self) -> float:
+        """CPU seconds so far, in ticks of 10 ms for each process. Ended children count through their parent."""
         total = 0.0
         for process in self._tree():
             with contextlib.suppress(psutil.NoSuchProcess):  # it ended: its parent's children_* have it
