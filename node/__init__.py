@@ -6,7 +6,7 @@ The way of a byte through the package, in order::
     association/    socket -> PDUs -> negotiated contexts -> DIMSE messages     (listener, protocol, receiver)
     services/       one file a DIMSE service: echo, store, find; send/ is the requestor side
     header.py       bounded scan of the data set just written: the raw values of elements.ELEMENTS; layout.py
-                    remembers where they lay before
+                    remembers where they lay before, sharing.py what a series has in common
     objects/        incoming/ -> objects/{study}/{series}/{instance}.dcm, durable before the answer
     index/          writer takes what landed in batches: rows, study state, deadlines; search answers C-FIND
                     by the rules of matching.py (pure)

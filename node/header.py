@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -24,8 +24,9 @@ from node.elements import (
     WANTED,
 )
 from node.errors import DataSetError, DataSetMismatch
-from node.layout import LEAST_ELEMENTS, Layouts, Place
+from node.layout import LEAST_ELEMENTS, Layouts, Match, Place
 from node.model import ObjectKey, RawHeader
+from node.sharing import Shared, Sharing
 
 IMPLICIT_LITTLE: Final = "1.2.840.10008.1.2"
 # Syntaxes whose whole data set is deflated (PS3.5 A.5, A.7, A.12). Deflated Image Frame Compression
@@ -71,38 +72,53 @@ def scan(read: Read, transfer_syntax: str) -> RawHeader:
     first = read(0, WINDOW)
     little = transfer_syntax != EXPLICIT_BIG
     implicit = _is_implicit(first, transfer_syntax)
+    known = _layouts.match(first, 0, implicit, little)
+    if known is not None and _ends(first, known.end, little):
+        return _together([known], implicit, little)
     scanner = _Scanner(read, first, implicit, little)
     try:
-        scanner.run()
+        scanner.run(known)
     except _Stop:
         pass
-    return raw(scanner.found, implicit, little)
+    return _together(scanner.parts, implicit, little)
 
 
-def raw(found: Mapping[int, bytes], implicit: bool, little: bool) -> RawHeader:
-    """The header of what was found, by tag. What it shares with one of the headers before it is the same object:
-    so it is told to the index once for many of them, and recognised without a look at its values."""
-    global _recent
+def _ends(window: bytes, position: int, little: bool) -> bool:
+    """Nothing wanted follows: an element behind the last wanted, or zeros, which are padding behind a data set."""
+    if len(window) - position < 12:
+        return False
+    group, element, _length = _TAG_AND_LENGTH[little].unpack_from(window, position)
+    return not 0 < group << 16 | element <= LAST_WANTED
+
+
+def _together(parts: Sequence[Match | dict[int, bytes]], implicit: bool, little: bool) -> RawHeader:
+    """The header of what was matched and what was walked; of two elements with one tag the first counts."""
+    known = parts[0] if len(parts) == 1 else None
+    if isinstance(known, Match):  # as nearly always
+        shared = _sharing.of(known.shared_tags, known.shared)
+        return RawHeader(known.own, shared.values, implicit, little, known.own_size + shared.size)
     own: dict[int, bytes] = {}
-    shared: dict[int, bytes] = {}
-    for tag, value in found.items():
-        (shared if tag in _SHARED else own)[tag] = value
-    size = sum(map(len, own.values()))
-    recent = _recent
-    for known, known_size in recent:
-        if known == shared:
-            return RawHeader(own, known, implicit, little, size + known_size)
-    shared_size = sum(map(len, shared.values()))
-    if shared_size <= _MOST_REMEMBERED:
-        _recent = ((shared, shared_size), *recent[: _RECENT - 1])
-    return RawHeader(own, shared, implicit, little, size + shared_size)
+    common = []
+    for part in reversed(parts):
+        mine, shared = _sorted(part)
+        own |= mine
+        if shared.values:
+            common.append(shared.values)
+    shared = _sharing.joined(common[::-1])
+    return RawHeader(own, shared.values, implicit, little, sum(map(len, own.values())) + shared.size)
 
 
-# As many series as come at once, in one process.
-_RECENT: Final = 16
-_MOST_REMEMBERED: Final = 16_384
+def _sorted(part: Match | dict[int, bytes]) -> tuple[dict[int, bytes], Shared]:
+    """An instance's own values, and those that it shares with its series."""
+    if isinstance(part, Match):
+        return part.own, _sharing.of(part.shared_tags, part.shared)
+    tags = tuple(tag for tag in part if tag in _SHARED)
+    own = {tag: value for tag, value in part.items() if tag not in _SHARED}
+    return own, _sharing.of(tags, [part[tag] for tag in tags])
+
+
 _SHARED: Final = frozenset(SHARED_TAGS)
-_recent: tuple[tuple[dict[int, bytes], int], ...] = ()
+_sharing = Sharing()  # of this process
 
 
 def _is_implicit(first: bytes, transfer_syntax: str) -> bool:
@@ -117,31 +133,7 @@ def _is_implicit(first: bytes, transfer_syntax: str) -> bool:
     return not looks_explicit
 
 
-_SHORT_VRS: Final = frozenset(
-    (
-        b"AE",
-        b"AS",
-        b"AT",
-        b"CS",
-        b"DA",
-        b"DS",
-        b"DT",
-        b"FD",
-        b"FL",
-        b"IS",
-        b"LO",
-        b"LT",
-        b"PN",
-        b"SH",
-        b"SL",
-        b"SS",
-        b"ST",
-        b"TM",
-        b"UI",
-        b"UL",
-        b"US",
-    )
-)
+_SHORT_VRS: Final = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
 
 
 def _inflated(read: Read) -> Read:
@@ -172,10 +164,10 @@ _layouts = Layouts()  # of this process: all associations bring objects of the s
 
 
 class _Scanner:
-    """One pass over the elements; ``found`` is tag -> value bytes."""
+    """One pass over the elements; ``parts`` are what it found, in order."""
 
     def __init__(self, read: Read, first: bytes, implicit: bool, little: bool) -> None:
-        self.found: dict[int, bytes] = {}
+        self.parts: list[Match | dict[int, bytes]] = []  # what was matched, and what was walked between
         self._read = read
         self._window, self._base = first, 0
         self._implicit, self._little = implicit, little
@@ -185,11 +177,25 @@ class _Scanner:
         self._looked_at = 0
         self._learned = 0
 
-    def run(self) -> None:
-        """Walk the top level until past the last wanted tag; ends with ``_Stop``."""
-        position = 0
+    def run(self, known: Match | None) -> None:
+        """Walk the top level until past the last wanted tag; ends with ``_Stop``. ``known``: what was matched."""
+        position = 0 if known is None else self._take(known)
         while True:
             position = self._next(self._through_window(position))
+
+    def _walked(self) -> dict[int, bytes]:
+        """Where to put what is walked now."""
+        if not self.parts or isinstance(self.parts[-1], Match):
+            self.parts.append({})
+        last = self.parts[-1]
+        assert not isinstance(last, Match)
+        return last
+
+    def _has(self, tag: int) -> bool:
+        return any(
+            tag in part.own or tag in part.shared_tags if isinstance(part, Match) else tag in part
+            for part in self.parts
+        )
 
     def _through_window(self, position: int) -> int:
         """Take the elements that lie whole in the window and have a length, as nearly all of a header do.
@@ -200,18 +206,16 @@ class _Scanner:
         if not 0 <= start < len(self._window):
             return position
         known = _layouts.match(self._window, start, self._implicit, self._little)
-        if known is None:
-            return self._walk_window(start) + self._base
-        values, end, elements = known
-        self._looked_at += elements
-        if self.found:
-            values |= self.found  # the first of two elements with one tag counts
-        self.found = values
-        return end + self._base
+        return (self._walk_window(start) if known is None else self._take(known)) + self._base
+
+    def _take(self, known: Match) -> int:
+        self._looked_at += known.elements
+        self.parts.append(known)
+        return known.end
 
     def _walk_window(self, start: int) -> int:
         """``_through_window`` from element to element. Everything is a local here: it halves the time."""
-        window, found, wanted = self._window, self.found, WANTED
+        window, found, wanted = self._window, self._walked(), WANTED
         implicit, unpack, unpack_implicit = (
             self._implicit,
             self._explicit.unpack_from,
@@ -260,8 +264,8 @@ class _Scanner:
             length = end - value_at
         else:
             end = value_at + length
-        if tag in WANTED and tag not in self.found and length <= MAX_VALUE:
-            self.found[tag] = self._bytes(value_at, length)
+        if tag in WANTED and length <= MAX_VALUE and not self._has(tag):
+            self._walked()[tag] = self._bytes(value_at, length)
         return end
 
     def _bytes(self, position: int, size: int) -> bytes:

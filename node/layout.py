@@ -13,6 +13,8 @@ import threading
 from collections.abc import Collection, Sequence
 from typing import Final, NamedTuple
 
+from node.elements import SHARED_TAGS
+
 # Kinds of objects that may come by turns although their headers begin alike, beginnings that are remembered, and
 # elements of each (what follows is a stretch of its own): what a hostile sender can make of them stays under 8 MB.
 _CANDIDATES: Final = 4
@@ -34,23 +36,41 @@ class Place(NamedTuple):
 
 
 class Match(NamedTuple):
-    """Values of wanted elements by tag, where the element after them begins, and how many it took in."""
+    """What the wanted elements of a stretch hold: ``own`` is the instance's, by tag (``own_size`` bytes in all);
+    ``shared`` is what it has in common with its series (elements.SHARED), the values of ``shared_tags``. The element
+    behind them begins at ``end``; ``elements`` were taken in."""
 
-    values: dict[int, bytes]
+    own: dict[int, bytes]
+    own_size: int
+    shared_tags: tuple[int, ...]
+    shared: list[bytes]
     end: int
     elements: int
 
 
-class _Run(NamedTuple):
-    """Elements of fixed lengths, then the header of one whose length varies (not in the last run)."""
+# What becomes of an element's value
+_NOTHING: Final = 0
+_OWN: Final = 1
+_SHARED: Final = 2
+_LAST: Final = 3  # there is none whose value could be used
+_shared: Final = frozenset(SHARED_TAGS)
 
-    size: int
+
+def _use(place: Place) -> int:
+    if not place.wanted:
+        return _NOTHING
+    return _SHARED if place.tag in _shared else _OWN
+
+
+class _Run(NamedTuple):
+    """Elements of fixed lengths and behind them, but for the last run, the header of one whose length varies."""
+
+    size: int  # to where that one's value begins
     heads: struct.Struct
     expected: tuple[bytes, ...]  # what ``heads`` has to find
-    values: struct.Struct  # of wanted elements
-    varying: bytes  # the header of the next element up to its length; empty: none follows
-    length_size: int
-    wanted: bool
+    own: struct.Struct  # of the fixed ones; then the length that varies
+    shared: struct.Struct | None  # of the fixed ones, if any
+    use: int  # of the one whose length varies
 
 
 class _Layout:
@@ -62,59 +82,79 @@ class _Layout:
         self.varying = frozenset(varying)
         self.shape = tuple((place.tag, place.value_at - place.head_at) for place in places)
         self.lengths = tuple(place.after - place.value_at for place in places)
-        self._tags = tuple(place.tag for place in places if place.wanted)
-        self._order: Final = "little" if little else "big"
+        self._own_tags = tuple(place.tag for place in places if _use(place) == _OWN)
+        own = (n for n, place in enumerate(places) if _use(place) == _OWN and n not in self.varying)
+        self._own_size = sum(self.lengths[n] for n in own)  # without those that vary
+        self._shared_tags = tuple(place.tag for place in places if _use(place) == _SHARED)
+        order = "<" if little else ">"
         runs, begin = [], 0
         for number in sorted(self.varying):
-            runs.append(_run(window, places[begin:number], places[number], implicit))
+            runs.append(_run(window, places[begin:number], places[number], implicit, order))
             begin = number + 1
-        self._runs = (*runs, _run(window, places[begin:], None, implicit))
+        self._runs = (*runs, _run(window, places[begin:], None, implicit, order))
 
     def match(self, window: bytes, at: int) -> Match | None:
         """What ``Layouts.match`` gives, if the elements at ``at`` lie so, all of them in ``window``."""
-        found: list[bytes] = []
-        end = len(window)
-        for size, heads, expected, values, varying, length_size, wanted in self._runs:
+        own: list[bytes] = []
+        shared: list[bytes] = []
+        end, own_size = len(window), self._own_size
+        for size, heads, expected, own_values, shared_values, use in self._runs:
             if at + size > end or heads.unpack_from(window, at) != expected:
                 return None
-            found += values.unpack_from(window, at)
+            if shared_values is not None:
+                shared += shared_values.unpack_from(window, at)
+            mine = own_values.unpack_from(window, at)
             at += size
-            if varying:
-                length_at = at + len(varying)
-                value_at = length_at + length_size
-                if window[at:length_at] != varying or value_at > end:
-                    return None
-                # Where this leads beyond the window the next run sees it: there always is one
-                at = value_at + int.from_bytes(window[length_at:value_at], self._order)
-                if wanted:
-                    found.append(window[value_at:at])
-        return Match(dict(zip(self._tags, found, strict=True)), at, len(self.lengths))
+            if use == _LAST:
+                own += mine
+                continue
+            length = mine[-1]
+            if len(mine) > 1:
+                own += mine[:-1]
+            if use == _OWN:
+                own.append(window[at : at + length])
+                own_size += length
+            elif use == _SHARED:
+                shared.append(window[at : at + length])
+            at += length  # where this leads beyond the window the next run sees it
+        values = dict(zip(self._own_tags, own, strict=True))
+        return Match(values, own_size, self._shared_tags, shared, at, len(self.lengths))
 
 
-def _run(window: bytes, fixed: Sequence[Place], varying: Place | None, implicit: bool) -> _Run:
-    heads, values, expected = ["="], ["="], []
-    for place in fixed:
-        head, value = place.value_at - place.head_at, place.after - place.value_at
-        heads.append(f"{head}s{value}x")
-        values.append(f"{head}x{value}s" if place.wanted else f"{head + value}x")
-        expected.append(window[place.head_at : place.value_at])
-    size = fixed[-1].after - fixed[0].head_at if fixed else 0
-    before, length_size, wanted = b"", 0, False
+def _run(window: bytes, fixed: Sequence[Place], varying: Place | None, implicit: bool, order: str) -> _Run:
+    heads = [window[place.head_at : place.value_at] for place in fixed]
+    cuts = [f"{place.value_at - place.head_at}s{place.after - place.value_at}x" for place in fixed]
+    size = sum(place.after - place.head_at for place in fixed)
+    use, length = _LAST, ""
     if varying is not None:
-        wanted = varying.wanted
+        use = _use(varying)
         # 16 bits only behind an explicit VR with a short length. The bytes can't tell: an implicit length may look
         # like a VR, and what stands for a VR need not be letters.
-        length_size = 2 if not implicit and varying.value_at - varying.head_at == 8 else 4
-        before = window[varying.head_at : varying.value_at - length_size]
+        bits = 16 if not implicit and varying.value_at - varying.head_at == 8 else 32
+        heads.append(window[varying.head_at : varying.value_at - bits // 8])
+        cuts.append(f"{len(heads[-1])}s")
+        length = f"{len(heads[-1])}x{'H' if bits == 16 else 'I'}"
+        size += varying.value_at - varying.head_at
     return _Run(
         size,
-        struct.Struct("".join(heads)),
-        tuple(expected),
-        struct.Struct("".join(values)),
-        before,
-        length_size,
-        wanted,
+        struct.Struct(order + "".join(cuts)),
+        tuple(heads),
+        _values(fixed, _OWN, order, length),
+        _values(fixed, _SHARED, order) if any(_use(place) == _SHARED for place in fixed) else None,
+        use,
     )
+
+
+def _values(fixed: Sequence[Place], use: int, order: str, behind: str = "") -> struct.Struct:
+    """Cuts out the values with that use, and what is ``behind`` all of them."""
+    cuts, skipped = [order], 0
+    for place in fixed:
+        if _use(place) == use:
+            cuts.append(f"{skipped + place.value_at - place.head_at}x{place.after - place.value_at}s")
+            skipped = 0
+        else:
+            skipped += place.after - place.head_at
+    return struct.Struct("".join((*cuts, f"{skipped}x", behind)) if behind else "".join(cuts))
 
 
 class _Beginning:

@@ -1,10 +1,13 @@
-"""The values that travel along the data path. All frozen: a value is handed on, never shared and changed."""
+"""The values that travel along the data path. All frozen: a value is handed on, never shared and changed.
+
+What is made for each object is a named tuple: a frozen dataclass of the same fields takes three times as long.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from node.documents import Document
 from node.terms import NO_ISSUER, NO_ZONE, Code, Identifier, Issuer, Moment, Person, Zone
@@ -18,8 +21,7 @@ State = Literal["open", "held", "complete", "quarantined"]
 Reason = Literal["quiet", "max-age", "forced"]
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectKey:
+class ObjectKey(NamedTuple):
     """Where an object belongs: three legal UIDs. One SOP Instance UID in two series is two objects."""
 
     study: str
@@ -27,8 +29,7 @@ class ObjectKey:
     instance: str
 
 
-@dataclass(frozen=True, slots=True)
-class RawHeader:
+class RawHeader(NamedTuple):
     """What the bounded scan found: tag -> value bytes as sent, encoded as ``implicit``/``little`` say.
 
     ``shared`` holds what repeats in every instance of a series (``elements.SHARED``): headers with the same values
@@ -48,8 +49,7 @@ class RawHeader:
         return {**self.shared, **self.own}
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(NamedTuple):
     """One stored object on its way to the index: a small value that could cross a process boundary.
 
     ``name`` is the object's name in ``incoming/``, ``size`` the bytes of its data set, ``received_at``

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
 
 from node import assemble, extract, header
+from node.elements import SHARED_TAGS
 from node.model import HeaderSet, InstanceRow, RawHeader, Study
 
 IMPLICIT = str(ImplicitVRLittleEndian)
@@ -243,3 +244,10 @@ def made_study(folder: Path, uid: str, series: dict[str, int], pixels: int = 64)
             data.save_as(path, enforce_file_format=True)
             files.append(path)
     return files
+
+
+def raw_header(found: Mapping[int, bytes], implicit: bool, little: bool) -> RawHeader:
+    """The header of a scan that found these values, by tag."""
+    shared = {tag: value for tag, value in found.items() if tag in SHARED_TAGS}
+    own = {tag: value for tag, value in found.items() if tag not in SHARED_TAGS}
+    return RawHeader(own, shared, implicit, little, sum(map(len, found.values())))

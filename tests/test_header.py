@@ -17,7 +17,7 @@ from node import header
 from node.elements import ELEMENTS, IDENTIFYING, SERIES_INSTANCE_UID, SOP_CLASS_UID, SOP_INSTANCE_UID, WANTED
 from node.errors import DataSetError, DataSetMismatch
 from node.model import ObjectKey, RawHeader
-from tests.studies import BIG, ENCODINGS, EXPLICIT, IMPLICIT, ct, encoded, item, scanned
+from tests.studies import BIG, ENCODINGS, EXPLICIT, IMPLICIT, ct, encoded, item, raw_header, scanned
 
 DEFLATED = "1.2.840.10008.1.2.1.99"
 DEFLATED_FRAMES = "1.2.840.10008.1.2.8.1"
@@ -314,7 +314,7 @@ def test_no_damage_makes_it_raise(data: st.DataObject, syntax: str) -> None:
 def raw(**changes: bytes | None) -> RawHeader:
     values: dict[str, bytes | None] = {"c": b"1.2\0", "i": b"1.3", "s": b"1.4 ", "e": b"1.5", **changes}
     tags = dict(zip("cise", IDENTIFYING, strict=True))
-    return header.raw({tags[name]: value for name, value in values.items() if value is not None}, False, True)
+    return raw_header({tags[name]: value for name, value in values.items() if value is not None}, False, True)
 
 
 def test_identify_trims_padding() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,7 @@ def waiting(arrivals: Arrivals) -> list[Received | Rejection]:
 
 def same(found: Received, sent: Received) -> bool:
     """Equal but for what a file does not tell."""
-    return replace(found, received_at=0, association=0) == replace(sent, received_at=0, association=0)
+    return found._replace(received_at=0, association=0) == sent._replace(received_at=0, association=0)
 
 
 # --- the lock
@@ -146,14 +145,14 @@ def test_stored_objects_are_read_under_their_key(arrivals: Arrivals) -> None:
     landed = arrivals.land(ct(1))
     arrivals.index(landed)
     (found,) = recovery.stored_objects(arrivals.objects)
-    assert same(found, replace(landed, name=""))
+    assert same(found, landed._replace(name=""))
 
 
 def test_an_object_under_another_key_is_not_taken_for_it(arrivals: Arrivals) -> None:
     arrivals.deliver(ct(1))
     key = ObjectKey(STUDY, f"{STUDY}.1", f"{STUDY}.1.1")
     with arrivals.objects.open(key) as file, pytest.raises(DataSetError, match="lies under"):
-        recovery.read_object(file, "", replace(key, instance="1.2"))
+        recovery.read_object(file, "", key._replace(instance="1.2"))
 
 
 def test_unreadable_stored_objects_are_passed_over(arrivals: Arrivals) -> None:

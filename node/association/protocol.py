@@ -71,6 +71,7 @@ _FIXED_LENGTH: Final = {Pdu.RELEASE_RQ: 4, Pdu.RELEASE_RP: 4, Pdu.ABORT: 4}
 
 _HEADER = struct.Struct(">BxI")
 _PDV_HEADER = struct.Struct(">IBB")
+_BOTH_HEADERS = struct.Struct(">BxIIBB")
 _PDV_OVERHEAD: Final = 2  # context id and message control header count into a PDV's length
 
 RELEASE_RP: Final = struct.pack(">BBI4x", Pdu.RELEASE_RP, 0, 4)
@@ -177,7 +178,8 @@ class Protocol:
         try:
             while position < end and self.state is not _CLOSING:
                 if self._left < 0:
-                    position = self._pdu_header(data, position)
+                    usual = self._usual_p_data(data, position, events)
+                    position = usual or self._pdu_header(data, position)
                 elif self._type == _P_DATA:
                     position = self._p_data(data, position, events)
                 else:
@@ -187,6 +189,36 @@ class Protocol:
                 raise
             events.append(Breached(error))
         return events
+
+    def _usual_p_data(self, data: memoryview, position: int, events: list[Event]) -> int:
+        """Take what nearly all PDUs are, in one go: a P-DATA-TF of one PDV, with a command set that is here to its
+        last byte, or with data. Returns the new position; 0 when it is anything else, which the other methods
+        take (and check) step by step, and then nothing has changed."""
+        if self._partial or len(data) - position < 12:
+            return 0
+        kind, pdu_size, pdv_size, context_id, control = _BOTH_HEADERS.unpack_from(data, position)
+        size: int = pdv_size - _PDV_OVERHEAD
+        if kind != _P_DATA or pdu_size != pdv_size + 4 or pdu_size > self._max_pdu or size <= 0:
+            return 0
+        begin = position + 12
+        taken = min(size, len(data) - begin)
+        if control == 3:
+            if taken < size or size > COMMAND_BOUND or self._command or self._data_context:
+                return 0
+            if self.state is not _ESTABLISHED or context_id not in self._contexts:
+                return 0
+            self._command_context = context_id
+            self._take_command(bytes(data[begin : begin + size]), events)
+        else:
+            under_way = self._data_context
+            if control not in (0, 2) or not taken or not under_way or context_id != under_way:
+                return 0
+            if taken < size:
+                self._type, self._left = kind, size - taken
+                self._pdv_left, self._pdv_control = size - taken, control
+            self._add_fragment(data[begin : begin + taken], control == 2 and taken == size, events)
+        self.pdus += 1
+        return begin + taken
 
     def _collect(self, data: memoryview, position: int, size: int) -> int:
         """Take bytes until ``_partial`` holds ``size``; returns the new position."""
@@ -312,8 +344,12 @@ class Protocol:
         self._command_context = context_id
 
     def _end_command(self, events: list[Event]) -> None:
-        command = dimse.decode(bytes(self._command))
+        whole = bytes(self._command)
         self._command.clear()
+        self._take_command(whole, events)
+
+    def _take_command(self, whole: bytes, events: list[Event]) -> None:
+        command = dimse.decode(whole)
         if command.has_data_set:
             self._data_context = self._command_context
         events.append(CommandReceived(self._command_context, command))

@@ -253,6 +253,8 @@ class Receiver:
     def _encoded(self, request: CommandReceived, answer: Answer) -> bytes:
         assert self._agreed is not None
         has_data = answer.identifier is not None
+        if not has_data and not answer.comment:
+            return dimse.answer(request.command, request.context_id, answer.status, self._agreed.max_pdu)
         command_set = dimse.response(request.command, answer.status, answer.comment, has_data)
         pdus = dimse.p_data(request.context_id, command_set, True, self._agreed.max_pdu)
         if answer.identifier is not None:

@@ -91,18 +91,17 @@ class PlainTransport(_Transport):
                 raise PeerGone("connection closed by the peer")
             return size
 
-    def send(self, data: bytes, deadline: Deadline) -> None:
+    def send(self, data: bytes | memoryview, deadline: Deadline) -> None:
         """Send all of ``data``. Raises ``DeadlineExceeded`` when the peer does not read, ``PeerGone``."""
-        view = memoryview(data)
-        while view:
+        while data:
             try:
                 self._wait_at_most(socket.SO_SNDTIMEO, deadline)
-                sent = self._socket.send(view)
+                sent = self._socket.send(data)
             except BlockingIOError:
                 continue
             except OSError as error:
                 raise _gone(error) from error
-            view = view[sent:]
+            data = memoryview(data)[sent:]
 
     def has_input(self) -> bool:
         """Bytes, or the end of the stream, wait to be received."""

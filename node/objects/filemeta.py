@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, NamedTuple
 
 from node.errors import DataSetError
 
@@ -26,8 +25,7 @@ SENDING_AE: Final = 0x0017
 RECEIVING_AE: Final = 0x0018
 
 
-@dataclass(frozen=True, slots=True)
-class FileMeta:
+class FileMeta(NamedTuple):
     """Who sent which object to whom and how it is encoded; ``length`` bytes stand before the data set."""
 
     sop_class: str
@@ -44,38 +42,42 @@ def encode(meta: FileMeta, implementation_class: str, implementation_version: st
     Who sent the object to whom stands in (0002,0016) to (0002,0018), so that a file found after a crash
     still tells it.
     """
-    before = _before_instance(meta.sop_class)
-    instance = _element(SOP_INSTANCE, b"UI", meta.sop_instance)
-    after = _after_instance(
-        meta.transfer_syntax, implementation_class, implementation_version, meta.sending_ae, meta.receiving_ae
-    )
-    length = len(before) + len(instance) + len(after)
-    group_length = _GROUP_LENGTH.pack(0x0002, 0x0000, b"UL", 4, length)
-    return b"".join((_PREAMBLE, group_length, before, instance, after))
+    sop_class, sop_instance, *others, _length = meta
+    instance = _value(sop_instance, b"\0")
+    before, behind = _around(sop_class, len(instance), *others, implementation_class, implementation_version)
+    return before + instance + behind
+
+
+def _value(text: str, pad: bytes) -> bytes:
+    value = text.encode("ascii", "replace")
+    return value + pad * (len(value) % 2)
 
 
 def _element(number: int, vr: bytes, text: str, pad: bytes = b"\0") -> bytes:
-    value = text.encode("ascii", "replace")
-    value += pad * (len(value) % 2)
+    value = _value(text, pad)
     return _SHORT.pack(0x0002, number, vr, len(value)) + value
 
 
-# All but the instance is the same for a whole association: made anew for each object it took 10 us.
 @lru_cache(maxsize=256)
-def _before_instance(sop_class: str) -> bytes:
-    version = _LONG.pack(0x0002, 0x0001, b"OB", 0, 2) + b"\0\1"
-    return version + _element(SOP_CLASS, b"UI", sop_class)
-
-
-@lru_cache(maxsize=256)
-def _after_instance(
+def _around(
+    sop_class: str,
+    instance_size: int,
     transfer_syntax: str,
-    implementation_class: str,
-    implementation_version: str,
     sending_ae: str,
     receiving_ae: str,
-) -> bytes:
-    return b"".join(
+    implementation_class: str,
+    implementation_version: str,
+) -> tuple[bytes, bytes]:
+    """All before and behind the value of the instance, which is the same for a whole association: made anew for each
+    object it took 10 us."""
+    before = b"".join(
+        (
+            _LONG.pack(0x0002, 0x0001, b"OB", 0, 2) + b"\0\1",
+            _element(SOP_CLASS, b"UI", sop_class),
+            _SHORT.pack(0x0002, SOP_INSTANCE, b"UI", instance_size),
+        )
+    )
+    behind = b"".join(
         (
             _element(TRANSFER_SYNTAX, b"UI", transfer_syntax),
             _element(IMPLEMENTATION_CLASS, b"UI", implementation_class),
@@ -85,6 +87,8 @@ def _after_instance(
             _element(RECEIVING_AE, b"AE", receiving_ae, b" "),
         )
     )
+    length = len(before) + instance_size + len(behind)
+    return _PREAMBLE + _GROUP_LENGTH.pack(0x0002, 0x0000, b"UL", 4, length) + before, behind
 
 
 def read(file: BinaryIO) -> FileMeta:

@@ -28,6 +28,7 @@ _DICOM: Final = ".dcm"
 _TOLD_SIZE: Final = re.compile(r"\+([0-9a-f]{1,16})$")  # in a name in incoming: the size of the file
 _IOV_MAX: Final = os.sysconf("SC_IOV_MAX")
 _WRITEBACK_BYTES: Final = 4_194_304
+_HEAD_BYTES: Final = 16_384  # of a data set: what the header scan reads first, and mostly all it reads
 _SYNC_FILE_RANGE_WRITE: Final = 2  # sync_file_range(2): start writing dirty pages, wait for nothing
 _UID: Final = re.compile(r"[0-9.]{1,64}")
 
@@ -263,6 +264,21 @@ def _is_named_by_uid(entry: os.DirEntry[str], suffix: str) -> bool:
 class IncomingFile:
     """One object while it arrives, as ``incoming/BEGINNING.part``."""
 
+    __slots__ = (
+        "_beginning",
+        "_committed",
+        "_durable",
+        "_fd",
+        "_folder_fd",
+        "_head",
+        "_offset",
+        "_part",
+        "_path",
+        "_preamble",
+        "_size",
+        "_started",
+    )
+
     def __init__(self, path: str, folder_fd: int, name: str, preamble: bytes, durable: bool) -> None:
         self._beginning = name
         self._folder_fd = folder_fd
@@ -271,6 +287,7 @@ class IncomingFile:
         self._durable = durable
         self._offset = len(preamble)
         self._preamble = preamble  # goes out with the first of the data set: one call less an object
+        self._head = b""  # what the data set begins with: to read it back from the file takes a call
         self._size = 0
         self._started = 0  # bytes of the data set whose writeback was started
         self._committed = False
@@ -299,6 +316,8 @@ class IncomingFile:
         for start in range(0, len(fragments), most):
             part = fragments[start : start + most] if len(fragments) > most else fragments
             size = sum(map(len, part))
+            if len(self._head) < _HEAD_BYTES:
+                self._keep_head(part)
             if self._preamble:
                 self._write_preamble(part, size)
             else:
@@ -306,6 +325,10 @@ class IncomingFile:
             self._size += size
         if self._durable and self._size - self._started >= _WRITEBACK_BYTES:
             self._start_writeback()
+
+    def _keep_head(self, fragments: Buffers) -> None:
+        for fragment in fragments:
+            self._head += fragment[: _HEAD_BYTES - len(self._head)]
 
     def _write_preamble(self, fragments: Buffers, size: int) -> None:
         """... and what follows it, if that is known."""
@@ -330,6 +353,8 @@ class IncomingFile:
 
     def read(self, offset: int, size: int) -> bytes:
         """Bytes of the data set just written; they come from the page cache, not from the disk."""
+        if offset + size <= len(self._head) or self._size <= len(self._head):
+            return self._head[offset : offset + size]
         try:
             return os.pread(self._fd, size, self._offset + offset)
         except OSError as error:

@@ -1,8 +1,9 @@
 """The few numbers that the owner and all receivers must see at once, in shared memory without a message.
 
-The first word is the owner's flag. Behind it each receiver has a row: how many associations it has open, then how
-many of each [[peers]] entry with a limit of its own. A receiver writes only its own row, which the owner clears
-when the receiver has died, and the owner writes the flag; aligned 32-bit values are written whole.
+The first word is the owner's flag. Behind it each receiver has a row: how many associations it has open, how many of
+each [[peers]] entry with a limit of its own, and, if it runs, one more than its open connections. A receiver writes
+only its own row, which the owner clears when the receiver has died, and the owner writes the flag; aligned 32-bit
+values are written whole.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class Board:
     another process made it, for as many entries; without, it is made."""
 
     def __init__(self, limited: int = 0, fd: int | None = None) -> None:
-        self._row = 1 + limited
+        self._row = 2 + limited
         size = _WORD * (1 + SLOTS * self._row)
         if fd is None:
             fd = os.memfd_create("dicom-node-board")
@@ -50,6 +51,15 @@ class Board:
     def associations_of(self, slot: int) -> int:
         """Associations open in one receiver."""
         return self._view[1 + slot * self._row]
+
+    def connected(self, slot: int, count: int) -> None:
+        """A receiver runs and has so many connections open, associations or not."""
+        self._view[self._row * (1 + slot)] = 1 + count
+
+    def has_fewer(self, slot: int) -> bool:
+        """Another receiver runs and has fewer connections open."""
+        connections = self._view[self._row :: self._row]
+        return any(0 < others < connections[slot] for others in connections)
 
     def _sum(self, column: int) -> int:
         return sum(self._view[1 + column :: self._row])

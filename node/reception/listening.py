@@ -24,9 +24,10 @@ from node.timing import Time
 
 _log = get_logger(__name__)
 
-# The free space is asked for anew after this long: statvfs for each object took 5 us. Less than a fifth of
-# min_free_bytes can't be written meanwhile, and a disk that is full says so itself.
+# statvfs for each object took 5 us. While there is much more than needed the free space is asked for anew after
+# this long, in which a disk can't be filled by that much; near the limit, for each object.
 _SPACE_SECONDS: Final = 0.1
+_MUCH_MORE: Final = 1_000_000_000  # bytes
 
 
 class Desk(Protocol):
@@ -50,9 +51,11 @@ class Desk(Protocol):
 class Space:
     """What the free space of the object store says: no new associations, or no objects at all."""
 
-    def __init__(self, objects: FileObjects, min_free_bytes: int) -> None:
+    def __init__(self, objects: FileObjects, min_free_bytes: int, clock: Time) -> None:
         self._objects = objects
         self._least = min_free_bytes
+        self._clock = clock
+        self._ample_until = float("-inf")  # on the clock
 
     def low(self) -> str | None:
         """Why no association should begin (contract: A-ASSOCIATE-RJ 2/3/2). Raises ``StorageError``."""
@@ -61,16 +64,19 @@ class Space:
 
     def full(self) -> str | None:
         """Why no object can be taken (0xA700). Raises ``StorageError``."""
-        # Asked for each object: statvfs takes a microsecond or two, and a disk fills up between two looks.
+        now = self._clock.now()
+        if now < self._ample_until:
+            return None
         free, least = self._objects.free_bytes(), self._least // 5
+        self._ample_until = now + _SPACE_SECONDS if free > least + _MUCH_MORE else float("-inf")
         return f"disk full: {free} bytes free, {least} needed" if free < least else None
 
 
 class _Ports:
     """The ports of the store service over a desk and an object store."""
 
-    def __init__(self, config: Config, objects: FileObjects, desk: Desk) -> None:
-        self.space = Space(objects, config.objects.min_free_bytes)
+    def __init__(self, config: Config, objects: FileObjects, desk: Desk, clock: Time) -> None:
+        self.space = Space(objects, config.objects.min_free_bytes, clock)
         self._objects = objects
         self._desk = desk
         self.listener: Listener | None = None
@@ -108,7 +114,7 @@ def make_listener(
     """The DICOM side as configured; ``places`` counts associations where several processes share a limit,
     ``tls`` is what [dicom.tls] was found to name."""
     dicom = config.dicom
-    ports = _Ports(config, objects, desk)
+    ports = _Ports(config, objects, desk, clock)
     store = StorePorts(
         accepted=ports.accepted,
         rejected=desk.put,

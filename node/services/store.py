@@ -26,6 +26,7 @@ from node.timing import Time
 
 # What a peer is told of the node's own troubles: paths and causes are for the node's log.
 _NOT_STORED: Final = "the node can't store it now"
+_STORED: Final = (Answer(dimse.SUCCESS),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,8 @@ def _preamble(context: Context, command: Command) -> bytes:
 class _StoreOperation:
     """One object, from its first fragment to its answer."""
 
+    __slots__ = ("_broken", "_command", "_context", "_incoming", "_objects", "_ports", "_time")
+
     def __init__(
         self,
         incoming: Incoming,
@@ -117,7 +120,7 @@ class _StoreOperation:
         except NodeError as error:
             self._incoming.discard()
             return (Answer(error.status, comment=_NOT_STORED, why=str(error)),)
-        return (Answer(dimse.SUCCESS),)
+        return _STORED
 
     def _store(self) -> None:
         context, command = self._context, self._command

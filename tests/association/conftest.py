@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from node.association.listener import Listener, ListenerOptions
+from node.association.listener import Listener, ListenerOptions, Places
 from node.association.negotiation import Negotiator
 from node.association.receiver import Timeouts
 from node.peers import Peers
@@ -28,6 +28,7 @@ def start() -> Iterator[Start]:
         max_associations: int = 10,
         congested: Callable[[], str | None] = lambda: None,
         host: str = "127.0.0.1",
+        places: Places | None = None,
     ) -> Port:
         seen, sink = Seen(), sink or Sink()
         listener = Listener(
@@ -36,6 +37,7 @@ def start() -> Iterator[Start]:
             {dimse.C_ECHO_RQ: EchoService(), dimse.C_STORE_RQ: sink},
             seen,
             congested,
+            places,
         )
         started.append(listener)
         return Port(listener, listener.start()[1], seen, sink)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from node.association.listener import BufferPool
+from node.association.listener import BufferPool, OwnPlaces
 from node.association.receiver import Timeouts
 from node.errors import StorageError
 from node.services import dimse
@@ -227,6 +227,33 @@ def test_stop_does_not_wait_for_strangers(start: Start) -> None:
         assert silent.answer() == "closed"
 
 
+class Crowded(OwnPlaces):
+    """As if another process on the socket had fewer connections; tells what the listener says it has."""
+
+    def __init__(self) -> None:
+        super().__init__(10)
+        self.told: list[int] = []
+        self.asked = 0
+
+    def connected(self, count: int) -> None:
+        self.told.append(count)
+
+    def others_have_fewer(self) -> bool:
+        self.asked += 1
+        return True
+
+
+def test_a_connection_that_nobody_else_takes_is_taken(start: Start) -> None:
+    places = Crowded()
+    port = start(places=places)
+    for _ in range(2):
+        with Wire.established(port.number):
+            assert port.listener.associations == 1
+        eventually(lambda: port.listener.associations == 0)
+    eventually(lambda: places.told == [0, 1, 0, 1, 0])
+    assert places.asked >= 2
+
+
 class FailingOnce:
     """A listening socket whose next accept() loses its connection to an error."""
 
@@ -248,10 +275,11 @@ class FailingOnce:
 def test_a_failing_accept_does_not_end_the_listener(start: Start, number: int) -> None:
     port = start()
     assert port.listener._socket is not None
-    port.listener._socket = FailingOnce(port.listener._socket, number)  # type: ignore[assignment]
-    with Wire.established(port.number), Wire(port.number) as unlucky, Wire(port.number) as next_one:
-        assert unlucky.answer() in ("closed", "reset")
-        assert next_one.send(associate()).answer() == "accepted 1:0 3:0"
+    with Wire.established(port.number):
+        port.listener._socket = FailingOnce(port.listener._socket, number)  # type: ignore[assignment]
+        with Wire(port.number) as unlucky, Wire(port.number) as next_one:
+            assert unlucky.answer() in ("closed", "reset")
+            assert next_one.send(associate()).answer() == "accepted 1:0 3:0"
     assert [error.errno for error in port.seen.faults if isinstance(error, OSError)] == [number]
     assert port.listener.listening
 

@@ -136,7 +136,8 @@ def no_space(patch: pytest.MonkeyPatch, node: LocalNode) -> int:
     with Wire(node.port) as peer:
         assert peer.send(associate(CONTEXTS)).answer() == "accepted 1:0 3:0 5:0"
         patch.setattr(FileObjects, "free_bytes", failing(errors.StorageError))
-        return int(peer.send(message(*put(f"{STUDY}.7"))).status(), 16)
+        # It was asked for the space a moment ago, and there was much
+        return eventually(lambda: int(peer.send(message(*put(f"{STUDY}.7"))).status(), 16))
 
 
 Seen = Callable[[pytest.MonkeyPatch, LocalNode], int]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from io import BytesIO
 
 import pydicom
@@ -44,12 +43,12 @@ _TITLES = st.text("ABCxyz 0123?-_", max_size=16).map(str.rstrip)
 def test_reads_back_what_it_wrote(meta: FileMeta) -> None:
     data = filemeta.encode(meta, CLASS, VERSION)
     file = BytesIO(data + b"data set")
-    assert filemeta.read(file) == replace(meta, length=len(data))
+    assert filemeta.read(file) == meta._replace(length=len(data))
     assert file.read() == b"data set"
 
 
 def test_text_that_is_no_ascii_is_not_written() -> None:
-    data = filemeta.encode(replace(META, sop_instance="1.2\u0663"), CLASS, VERSION)
+    data = filemeta.encode(META._replace(sop_instance="1.2\u0663"), CLASS, VERSION)
     assert filemeta.read(BytesIO(data)).sop_instance == "1.2?"
 
 
@@ -79,11 +78,11 @@ def test_no_bytes_raise_anything_else(data: bytes) -> None:
     ("first", "second", "expected"),
     [
         ((META, b"data"), (META, b"data"), True),
-        ((META, b"data"), (replace(META, sending_ae="OTHER"), b"data"), True),
+        ((META, b"data"), (META._replace(sending_ae="OTHER"), b"data"), True),
         ((META, b"data"), (META, b"dato"), False),
         ((META, b"data"), (META, b"data+"), False),
         ((META, b""), (META, b""), True),
-        ((META, b"data"), (replace(META, transfer_syntax=IMPLICIT), b"data"), False),
+        ((META, b"data"), (META._replace(transfer_syntax=IMPLICIT), b"data"), False),
         ((META, bytes(3_000_000)), (META, bytes(2_999_999) + b"\1"), False),
     ],
 )

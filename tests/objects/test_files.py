@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -184,7 +185,8 @@ def test_a_failing_step_is_a_storage_error_and_leaves_nothing(
     incoming: IncomingFile | None = None
     with pytest.raises(StorageError) as caught:
         incoming = objects.begin(PREAMBLE)
-        incoming.read(0, 10)
+        incoming.write([bytes(20_000)])
+        incoming.read(16_380, 10)  # the first 16 KiB are at hand
         incoming.commit()
     assert os.strerror(number) in str(caught.value)
     assert caught.value.retriable
@@ -194,6 +196,20 @@ def test_a_failing_step_is_a_storage_error_and_leaves_nothing(
     assert files(folder) == []
     adopted(objects)  # and the next object is none the worse for it
     assert list(objects.keys()) == [KEY]
+
+
+@pytest.mark.parametrize("sizes", [(0,), (9, 0, 1), (16_383, 2), (16_384,), (40_000,), (1, 16_384, 5)])
+def test_what_was_written_is_read_at_any_place(objects: FileObjects, sizes: tuple[int, ...]) -> None:
+    whole = random.Random(5).randbytes(sum(sizes))
+    incoming = objects.begin(PREAMBLE)
+    at = 0
+    for size in sizes:
+        incoming.write([memoryview(whole)[at : at + size]])
+        at += size
+        for begin in (0, 1, 16_383, 16_384, at - 1, at, at + 1):
+            for wanted in (0, 1, 2, 16_384, 50_000):
+                assert incoming.read(max(begin, 0), wanted) == whole[:at][max(begin, 0) :][:wanted]
+    incoming.discard()
 
 
 @pytest.mark.parametrize("durable", [True, False])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -370,7 +369,7 @@ def test_one_that_the_index_refuses_again_has_a_row_again(
     def fault(*_: object) -> None:
         raise ValueError("a fault of ours")
 
-    monkeypatch.setattr(world.arrivals.intake, "_instance", fault)
+    monkeypatch.setattr(world.arrivals.intake, "_kind", fault)
     world.desk.release(1)
     assert states(world) == ["released", "waiting"]
     assert world.row(2)["reason"] == "index-error"
@@ -432,6 +431,6 @@ def test_the_place_of_an_instance_is_the_one_asked_for_if_it_is_there(world: Wor
     first = rows.place_of(OLD.SOPInstanceUID)
     assert first is not None
     assert first.series == OLD.SeriesInstanceUID
-    like = replace(first, series=other.SeriesInstanceUID)
+    like = first._replace(series=other.SeriesInstanceUID)
     assert rows.place_of(OLD.SOPInstanceUID, like) == like
     assert rows.place_of("1.2.3") is None

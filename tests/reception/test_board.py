@@ -41,6 +41,25 @@ def test_a_limit_holds_over_all_slots_and_says_which_one() -> None:
     board.close()
 
 
+def test_who_has_fewer_connections_among_those_that_run() -> None:
+    board = Board(limited=2)
+    board.connected(SLOTS - 1, 1)
+    assert not board.has_fewer(SLOTS - 1), "nobody else runs"
+    board.connected(0, 1)
+    assert not board.has_fewer(0)
+    assert not board.has_fewer(SLOTS - 1)
+    board.connected(0, 2)
+    assert board.has_fewer(0)
+    assert not board.has_fewer(SLOTS - 1)
+    board.connected(SLOTS - 1, 0)
+    board.connected(0, 1)
+    assert board.has_fewer(0), "one that runs may have none"
+    assert (board.associations, board.behind) == (0, False)
+    board.clear(SLOTS - 1)
+    assert not board.has_fewer(0), "it has died"
+    board.close()
+
+
 def test_the_flag_is_a_word_of_its_own() -> None:
     board, count = Board(), 5
     for _ in range(count):

@@ -58,6 +58,7 @@ class Sender:
         """The status, or how the association ended."""
         uid = f"{self.study}.1.{next(self._numbers)}"
         dataset = ct(SOPInstanceUID=uid, StudyInstanceUID=self.study, SeriesInstanceUID=f"{self.study}.1")
+        dataset.add_new(0x00091001, "UN", bytes(20_000))  # what follows has to be read from the file
         data = encoded(dataset, EXPLICIT) + bytes(size)
         with Wire(self._node.port) as peer:
             answer = peer.send(associate()).answer()

@@ -11,12 +11,12 @@ from urllib.request import urlopen
 import orjson
 import pytest
 
-from node.header import raw as raw_header
 from node.model import ObjectKey, Received
 from tests.harness import LocalNode, Nodes, eventually
 from tests.kafka_broker import KafkaBroker
 from tests.scenarios.delivery import headers_of
 from tests.scenarios.sender import new_uid
+from tests.studies import raw_header
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 
+import psutil  # type: ignore[import-untyped]  # it ships no types
 import pytest
 from pynetdicom import AE
 
@@ -55,6 +56,24 @@ def replaced(node: NodeProcess, victim: int, count: int) -> bool:
 def spread(node: NodeProcess, stack: ExitStack, count: int) -> list[object]:
     """``count`` open associations."""
     return [stack.enter_context(associated(node)) for _ in range(count)]
+
+
+def test_associations_are_spread_over_the_receivers(nodes: Nodes) -> None:
+    """Scanners that connect at once must not meet in one process while another has nothing to do."""
+    node = nodes.start_process(dicom__receivers="2", **QUIET)
+    workers = [psutil.Process(pid) for pid in receivers(node)]
+
+    def held() -> list[int]:
+        return [
+            sum(one.status == psutil.CONN_ESTABLISHED for one in worker.net_connections("tcp"))
+            for worker in workers
+        ]
+
+    with ExitStack() as stack:
+        for _ in range(12):
+            stack.enter_context(Wire.established(node.port))
+        eventually(lambda: sum(held()) == 12)
+        assert min(held()) >= 4, held()  # six each, but a machine with much to do may wake one late
 
 
 def test_what_any_receiver_stored_is_found_and_counted_at_once(nodes: Nodes) -> None:

@@ -173,9 +173,11 @@ FAULTS = {
 def test_disk_errors(node: Node, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """0xA700, nothing left; the peer is told no path, the log the cause; the next object is stored."""
     call, number = FAULTS[name]
+    long_header = ct(SOPInstanceUID=UID)
+    long_header.add_new(0x00091001, "UN", bytes(20_000))  # what follows is not at hand
     with monkeypatch.context() as patch:
         patch.setattr(os, call, raising(OSError(number, os.strerror(number))))
-        answer = node.store()
+        answer = node.store(encoded(long_header))
     assert answer.status == 0xA700
     assert str(node.folder) not in str(answer.comment)
     assert str(node.folder) in str(answer.why)
