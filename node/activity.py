@@ -60,7 +60,6 @@ class Activity:
     def __init__(self, clock: Time, most_callers: int = MOST_CALLERS) -> None:
         self._clock = clock
         self._most_callers = most_callers
-        # ``stored`` takes 0.7 us with it, a third of what the counters of the same report take
         self._lock = threading.Lock()
         self._minutes = [-1] * MINUTES  # which minute since the epoch a place holds
         self._objects = [0] * MINUTES
@@ -68,21 +67,21 @@ class Activity:
         self._last_at: float | None = None
         self._callers: OrderedDict[str, Caller] = OrderedDict()  # seen longest ago first
 
-    def stored(self, calling_ae: str, status: int, size: int) -> None:
-        """A C-STORE of ``size`` bytes was answered."""
+    def stored(self, calling_ae: str, status: int, size: int, objects: int = 1) -> None:
+        """C-STOREs of ``objects`` with together ``size`` bytes were answered."""
         now = self._clock.now()
         minute = int(now // STEP_SECONDS)
         place = minute % MINUTES
         with self._lock:
             caller = self._caller(calling_ae, now)
             if status:
-                caller.failures += 1
+                caller.failures += objects
                 return
-            caller.objects += 1
+            caller.objects += objects
             caller.bytes += size
             if self._minutes[place] != minute:
                 self._minutes[place], self._objects[place], self._bytes[place] = minute, 0, 0
-            self._objects[place] += 1
+            self._objects[place] += objects
             self._bytes[place] += size
             self._last_at = now
 

@@ -7,14 +7,19 @@ label takes values that the node's own code chooses. Never a UID, never patient 
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import threading
+from bisect import bisect_left
+from collections import Counter as Tally
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import accumulate
 from typing import Any, Final, NamedTuple
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, Info, Metric, ProcessCollector
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client import CollectorRegistry, Counter, Info, Metric, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from node.assemble.quality import NAMES as QUALITY_RULES
 from node.errors import NodeError
@@ -128,6 +133,63 @@ LABELS: Final[dict[str, Label]] = {
 }
 
 
+class Stores(NamedTuple):
+    """C-STOREs of one caller that were answered 0x0000: how many, their bytes of data sets, and the seconds they
+    took: all of them, and how many ended in each bucket of ``store_seconds``, the last without bound."""
+
+    calling_ae: str
+    objects: int
+    bytes: int
+    seconds: float
+    buckets: tuple[int, ...]
+
+
+def summed(stores: Iterable[tuple[str, int, float]]) -> list[Stores]:
+    """C-STOREs answered 0x0000, each as (calling AE title, bytes, seconds), by caller."""
+    found: dict[str, list[tuple[int, float]]] = {}
+    for calling_ae, size, seconds in stores:
+        found.setdefault(calling_ae, []).append((size, seconds))
+    sums = []
+    for calling_ae, each in found.items():
+        sizes, times = zip(*each, strict=True)
+        buckets = Tally(bisect_left(_STORE, seconds) for seconds in times)
+        counts = tuple(buckets[place] for place in range(len(_STORE) + 1))
+        sums.append(Stores(calling_ae, len(each), sum(sizes), sum(times), counts))
+    return sums
+
+
+class _Histogram(Collector):
+    """prometheus_client's own takes one value at a time; this one takes counts that were made elsewhere, too."""
+
+    def __init__(self, name: str, row: Row) -> None:
+        self._name = name
+        self._row = row
+        self._lock = threading.Lock()
+        self._counts = [0] * (len(row.buckets) + 1)
+        self._sum = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """One value."""
+        with self._lock:
+            self._counts[bisect_left(self._row.buckets, seconds)] += 1
+            self._sum += seconds
+
+    def add(self, counts: Sequence[int], seconds: float) -> None:
+        """Several: how many in each bucket, the last without bound, and their sum."""
+        with self._lock:
+            self._counts = [mine + more for mine, more in zip(self._counts, counts, strict=True)]
+            self._sum += seconds
+
+    def collect(self) -> Iterator[Metric]:
+        with self._lock:
+            counts, seconds = tuple(self._counts), self._sum
+        bounds = (*self._row.buckets, float("inf"))
+        family = HistogramMetricFamily(f"{NAMESPACE}_{self._name}", self._row.help)
+        totals = accumulate(map(float, counts))
+        family.add_metric((), [*zip(map(floatToGoString, bounds), totals, strict=True)], seconds)
+        yield family
+
+
 class _Gauges(Collector):
     """Values asked for at scrape time; one that can't be had is left out, the others are still seen."""
 
@@ -185,7 +247,9 @@ class Metrics:
     ) -> None:
         self._registry = CollectorRegistry()
         self._counters = {name: self._counter(name, row) for name, row in COUNTERS.items()}
-        self._histograms = {name: self._histogram(name, row) for name, row in HISTOGRAMS.items()}
+        self._histograms = {name: _Histogram(name, row) for name, row in HISTOGRAMS.items()}
+        for histogram in self._histograms.values():
+            self._registry.register(histogram)
         self._gauges = _Gauges()
         self._registry.register(self._gauges)
         build = Info(f"{NAMESPACE}_build", "What is running.", registry=self._registry)
@@ -202,11 +266,6 @@ class Metrics:
 
     def _counter(self, name: str, row: Row) -> Counter:
         return Counter(f"{NAMESPACE}_{name}", row.help, row.labels, registry=self._registry)
-
-    def _histogram(self, name: str, row: Row) -> Histogram:
-        return Histogram(
-            f"{NAMESPACE}_{name}", row.help, row.labels, registry=self._registry, buckets=row.buckets
-        )
 
     def _begin(self, callers: Iterable[str]) -> None:
         """Begin at 0 what can be told before: increase() does not see the event that a series begins with."""
@@ -257,6 +316,12 @@ class Metrics:
         self._store_seconds.observe(seconds)
         if status == 0x0000:
             self._store_bytes.inc(size)
+
+    def stored_together(self, stores: Stores) -> None:
+        """``stored`` of several."""
+        self._count("stores_total", self._label(stores.calling_ae), STATUSES[0], amount=stores.objects)
+        self._store_seconds.add(stores.buckets, stores.seconds)
+        self._store_bytes.inc(stores.bytes)
 
     def found(self, level: str, status: int) -> None:
         """A C-FIND got its final answer; ``level`` as it was asked for, which may be anything."""

@@ -65,7 +65,7 @@ class Parts:
         self.quarantine = QuarantineDesk(self.engine, intake, self.writer, self.objects, *around)
         self._connect_publication()
         self.listener = self._make_listener(nursery)
-        self._space = Space(self.objects, config.objects.min_free_bytes)
+        self._space = Space(self.objects, config.objects.min_free_bytes, self._time)
         self.retention = Retention(
             RetentionRows(self.engine),
             self.objects,

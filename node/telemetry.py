@@ -11,7 +11,7 @@ from typing import Final
 from node.activity import Activity
 from node.errors import NodeError
 from node.logs import get_logger
-from node.metrics import Metrics
+from node.metrics import Metrics, Stores
 from node.model import Event, Finding, Reason
 
 _log = get_logger(__name__)
@@ -75,6 +75,12 @@ class Telemetry:
             more = {"skipped": left_out} if left_out else {}
             status_ = f"0x{status:04X}"
             _log.warning("store_refused", calling_ae=calling_ae, status=status_, size=size, why=why, **more)
+
+    def stored_together(self, stores: Stores) -> None:
+        """``stored`` of several that were answered with success."""
+        self._metrics.stored_together(stores)
+        if self._activity is not None:
+            self._activity.stored(stores.calling_ae, 0x0000, stores.bytes, stores.objects)
 
     def association_ended(self, calling_ae: str, address: str, result: str, why: str, objects: int) -> None:
         self._metrics.association(result)

@@ -256,3 +256,27 @@ def test_nobody_else_imports_the_client() -> None:
     package = Path(sys.modules["node"].__file__ or "").parent
     users = {path.name for path in package.rglob("*.py") if "prometheus_client" in path.read_text("utf-8")}
     assert users == {"metrics.py"}
+
+
+def test_stores_that_are_counted_elsewhere_are_the_same() -> None:
+    """As sums of receivers, or one by one: nobody who reads the metrics can tell."""
+    stores = [("CT7", 1000 * number, number / 700) for number in range(40)]
+    stores += [("WHO", 5, seconds) for seconds in (0.0, 0.0005, 0.00051, 120.0, 121.0)]
+    peers = Peers([Peer("CT*")], ["echo"])
+    one_by_one, together = Metrics(peers, "1.2.3"), Metrics(peers, "1.2.3")
+    for calling_ae, size, seconds in stores:
+        one_by_one.stored(calling_ae, 0x0000, size, seconds)
+    for part in (stores[:13], stores[13:], []):
+        for sums in module.summed(part):
+            together.stored_together(sums)
+
+    def seen(metrics: Metrics) -> dict[str, float]:
+        families = parse_text(metrics.render()[0].decode())
+        samples = [sample for family in families for sample in family.samples if "_store" in sample.name]
+        return {f"{sample.name} {sorted(sample.labels.items())}": sample.value for sample in samples}
+
+    assert seen(together) == pytest.approx(seen(one_by_one))
+    assert seen(together)["dicom_node_store_seconds_bucket [('le', '0.0005')]"] == 3
+    assert seen(together)["dicom_node_store_seconds_bucket [('le', '120.0')]"] == 44
+    assert seen(together)["dicom_node_store_seconds_count []"] == 45
+    assert seen(together)["dicom_node_store_bytes_total []"] == 780_025

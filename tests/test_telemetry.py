@@ -11,7 +11,7 @@ import pytest
 from node import logs
 from node.activity import Activity
 from node.errors import IndexUnavailable, StorageError
-from node.metrics import Metrics
+from node.metrics import Metrics, summed
 from node.model import Event, Finding
 from node.peers import Peer, Peers
 from node.telemetry import Telemetry
@@ -201,7 +201,10 @@ def test_the_recorder_hears_what_the_metrics_hear() -> None:
     telemetry = Telemetry(Metrics(Peers([], ()), "1.0"), activity)
     telemetry.stored("CT7", 0x0000, 5, 0.1, "")
     telemetry.stored("CT7", 0xC000, 5, 0.1, "no UID")
+    for stores in summed([("CT7", 10, 0.1), ("CT7", 20, 0.2)]):
+        telemetry.stored_together(stores)
     telemetry.association_ended("CT7", "10.0.0.1", "aborted", "", 1)
     telemetry.late("CT7", 3)
     (caller,) = activity.callers()
-    assert (caller.objects, caller.bytes, caller.failures, caller.refused, caller.late) == (1, 5, 1, 1, 3)
+    assert (caller.objects, caller.bytes, caller.failures, caller.refused, caller.late) == (3, 35, 1, 1, 3)
+    assert (sum(activity.received().objects), sum(activity.received().bytes)) == (3, 35)

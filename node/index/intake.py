@@ -10,9 +10,8 @@ import enum
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
-import orjson
 import sqlalchemy as sa
 
 from node import extract
@@ -20,7 +19,7 @@ from node.completion import CompletionRules
 from node.holding import PATIENT_CONFLICT
 from node.index import rows
 from node.index.rows import StudyChange
-from node.model import ObjectKey, RawHeader, Received, Rejection
+from node.model import RawHeader, Received, Rejection
 from node.peers import Peers
 
 OnDuplicate = Literal["keep", "replace", "reject"]
@@ -39,12 +38,16 @@ class Fate(enum.Enum):
     REPLACED = "replaced"  # other bytes; these take the place of the stored ones
 
 
-@dataclass(frozen=True, slots=True)
-class Sorted:
+class Sorted(NamedTuple):
     """A received object and its fate."""
 
     received: Received
     fate: Fate
+
+
+# Read here for each object: a member of an enumeration is looked up by Python code
+_NEW: Final = Fate.NEW
+_TAKEN: Final = (Fate.NEW, Fate.REPLACED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,23 @@ def _quarantined(row: Mapping[str, Any]) -> Note:
     )
 
 
+@dataclass(slots=True)
+class _Kind:
+    """Objects of a batch that differ only in what is each one's own: what is the same for all their rows, and how
+    many of them came."""
+
+    change: StudyChange
+    header: int
+    charset: str | None
+    arrived: int = 0
+    new: int = 0
+
+
+# Study, series, calling and called AE title, SOP class, which shared elements, and their encoding
+_KindKey = tuple[str, str, str, str, str, int, bool, bool]
+_Row = tuple[Any, ...]  # of the table ``instance``, in the order of its columns
+
+
 class Intake:
     """Turns batches into rows. Used by the one writer thread only."""
 
@@ -104,21 +124,24 @@ class Intake:
 
     def sort_out(self, connection: sa.Connection, batch: Sequence[Received]) -> list[Sorted]:
         """The fate of each object. Reads files of objects that came before, so it needs no write lock."""
-        known = rows.instances_by_uid(connection, {received.key.instance for received in batch})
-        seen: set[ObjectKey] = set()
+        if not batch:
+            return []
+        # Twice in one batch: the first is not under its key yet, so the other one waits for the next.
+        first = {received.key: received for received in reversed(batch)}
+        known = rows.instances_by_uid(connection, {key.instance for key in first})
+        if not known and len(first) == len(batch):
+            return [Sorted(received, _NEW) for received in batch]
         fates = []
         for received in batch:
-            places = known.get(received.key.instance, ())
-            if received.key in seen:
-                # Twice in one batch: the first is not under its key yet, so this one waits for the next.
+            if first.pop(received.key, None) is not received:
                 continue
-            seen.add(received.key)
+            places = known.get(received.key.instance, ())
             if received.key in places:
                 fates.append(Sorted(received, self._fate_of_known(received)))
                 continue
             if places:
                 self.notes.append(_duplicate("instance-in-two-series"))
-            fates.append(Sorted(received, Fate.NEW))
+            fates.append(Sorted(received, _NEW))
         return fates
 
     def _fate_of_known(self, received: Received) -> Fate:
@@ -133,29 +156,16 @@ class Intake:
 
     def apply(self, connection: sa.Connection, batch: Sequence[Sorted], now: float, wall: float) -> None:
         """Write the rows of a sorted batch in the caller's transaction."""
-        counted = [item for item in batch if item.fate in (Fate.NEW, Fate.REPLACED)]
+        counted = [item for item in batch if item.fate in _TAKEN]
         changes = rows.load_changes(connection, {item.received.key.study for item in counted})
-        new_instances: list[dict[str, Any]] = []
-        replaced: list[dict[str, Any]] = []
-        for item in counted:
-            received = item.received
-            change = changes.get(received.key.study)
-            if change is None:
-                change = self._new_study(connection, received, now)
-                changes[received.key.study] = change
-            values = self._instance(connection, change, received)
-            if item.fate is Fate.NEW:
-                new_instances.append(values)
-                change.count_instance(received.key.series)
-            else:
-                replaced.append({f"b_{name}": value for name, value in values.items()})
+        new_instances, replaced = self._instances(connection, counted, changes, now)
         for change in changes.values():
             self._advance(connection, change, now, wall)
         rows.save_changes(connection, changes.values())
         if new_instances:
-            connection.execute(rows.INSERT_INSTANCE, new_instances)
+            rows.INSERT_INSTANCES.run(connection, new_instances)
         if replaced:
-            connection.execute(rows.REPLACE_INSTANCE, replaced)
+            rows.replace_instances(connection, replaced)
         again = {item.received.key.study for item in batch if item.fate is Fate.RESTORED}
         if again:
             rows.restored(connection, again)
@@ -177,23 +187,48 @@ class Intake:
         self.notes += map(_quarantined, found)
         rows.add_quarantine(connection, found)
 
-    def _instance(self, connection: sa.Connection, change: StudyChange, received: Received) -> dict[str, Any]:
+    def _instances(
+        self,
+        connection: sa.Connection,
+        counted: Sequence[Sorted],
+        changes: dict[str, StudyChange],
+        now: float,
+    ) -> tuple[list[_Row], list[_Row]]:
+        """The rows of new and of replaced instances; ``changes`` gets what they mean for their studies."""
+        kinds: dict[_KindKey, _Kind] = {}
+        new: list[_Row] = []
+        replaced: list[_Row] = []
+        for received, fate in counted:
+            _, (study, series, uid), sop_class, syntax, size, header, calling_ae, called_ae, at, _ = received
+            _, shared, implicit, little, _ = header
+            # The same elements are mostly the very same mapping, and the batch keeps it where it is
+            key = study, series, calling_ae, called_ae, sop_class, id(shared), implicit, little
+            kind = kinds.get(key)
+            if kind is None:
+                kind = kinds[key] = self._kind(connection, changes, received, now)
+            own = extract.encoded_own(header, kind.charset)
+            row = study, series, uid, kind.header, sop_class, syntax, size, calling_ae, at, own
+            kind.arrived += 1
+            if fate is _NEW:
+                kind.new += 1
+                new.append(row)
+            else:
+                replaced.append(row)
+        for (_, series, calling_ae, *_), kind in kinds.items():
+            kind.change.add(series, calling_ae, kind.arrived, kind.new)
+        return new, replaced
+
+    def _kind(
+        self, connection: sa.Connection, changes: dict[str, StudyChange], received: Received, now: float
+    ) -> _Kind:
+        change = changes.get(received.key.study)
+        if change is None:
+            change = changes[received.key.study] = self._new_study(connection, received, now)
         peer = self._rules.peers.find(received.calling_ae)
         header_id, modality = self._header(connection, change, received, peer.charset, peer.timezone)
         quiet = self._rules.completion.quiet_for(received.called_ae, received.calling_ae, modality)
-        change.add(received.calling_ae, received.sop_class, quiet)
-        return {
-            "study": received.key.study,
-            "series": received.key.series,
-            "uid": received.key.instance,
-            "header": header_id,
-            "sop_class": received.sop_class,
-            "transfer_syntax": received.transfer_syntax,
-            "size": received.size,
-            "calling_ae": received.calling_ae,
-            "received_at": received.received_at,
-            "attributes": orjson.dumps(extract.own(received.header, peer.charset)),
-        }
+        change.expect(received.calling_ae, received.sop_class, quiet)
+        return _Kind(change, header_id, peer.charset)
 
     def _header(
         self,

@@ -14,6 +14,7 @@ from sqlalchemy import bindparam
 from node import completion
 from node.elements import ELEMENTS
 from node.index import schema
+from node.index.statements import RowInsert
 from node.matching import name_key
 from node.model import Attributes, ObjectKey, State, StudyState
 
@@ -39,33 +40,22 @@ _KEYS: Final = sa.select(schema.instance.c.study, schema.instance.c.series, sche
 _WHERE_INDEXED: Final = _KEYS.where(schema.instance.c.uid.in_(_UIDS))
 _STUDIES: Final = sa.select(_STUDY).where(_STUDY.c.uid.in_(_UIDS))
 _SERIES_OF: Final = sa.select(_SERIES.c.study, _SERIES.c.uid).where(_SERIES.c.study.in_(_UIDS))
-INSERT_INSTANCE: Final = sa.insert(schema.instance)
+INSERT_INSTANCES: Final = RowInsert(schema.instance)
 _INSERT_STUDY: Final = sa.insert(_STUDY)
 _INSERT_SERIES: Final = sa.insert(_SERIES)
-REPLACE_INSTANCE: Final = (
+_REPLACE_INSTANCE: Final = (
     sa.update(schema.instance)
-    .where(
-        schema.instance.c.study == bindparam("b_study"),
-        schema.instance.c.series == bindparam("b_series"),
-        schema.instance.c.uid == bindparam("b_uid"),
-    )
-    .values(
-        {
-            column.name: bindparam(f"b_{column.name}")
-            for column in schema.instance.columns
-            if column.name not in ("study", "series", "uid")
-        }
-    )
+    .where(*(column == bindparam(f"b_{column.name}") for column in schema.instance.primary_key))
+    .values({one.name: bindparam(f"b_{one.name}") for one in schema.instance.columns if not one.primary_key})
 )
 _UPDATE_STUDY: Final = (
     sa.update(_STUDY)
     .where(_STUDY.c.uid == bindparam("b_uid"))
     .values({column.name: bindparam(f"b_{column.name}") for column in _STUDY.columns if column.name != "uid"})
 )
+_THIS_SERIES: Final = (_SERIES.c.study == bindparam("b_study"), _SERIES.c.uid == bindparam("b_uid"))
 _COUNT_SERIES: Final = (
-    sa.update(_SERIES)
-    .where(_SERIES.c.study == bindparam("b_study"), _SERIES.c.uid == bindparam("b_uid"))
-    .values(instances=_SERIES.c.instances + bindparam("b_count"))
+    sa.update(_SERIES).where(*_THIS_SERIES).values(instances=_SERIES.c.instances + bindparam("b_count"))
 )
 
 
@@ -188,19 +178,20 @@ class StudyChange:
             merged = kept | later
             self.values.update(search_columns(merged), attributes=orjson.dumps(merged))
 
-    def add(self, calling_ae: str, sop_class: str, quiet_seconds: float) -> None:
-        """An instance came (or took the place of another)."""
-        self.arrivals[calling_ae] += 1
+    def expect(self, calling_ae: str, sop_class: str, quiet_seconds: float) -> None:
+        """Instances like this come: what they mean for the study, however many they are."""
+        self.arrivals.setdefault(calling_ae, 0)  # in the order in which callers are first met
         self.quiet_seconds = max(self.quiet_seconds, quiet_seconds)
         self.values["sop_classes"] = _with(self.values["sop_classes"], sop_class)
 
-    def count_instance(self, series: str) -> None:
-        """An instance is new to the study."""
-        self.values["instances"] += 1
+    def add(self, series: str, calling_ae: str, arrived: int, new: int) -> None:
+        """``arrived`` instances came, ``new`` of them to the study; the others took the place of stored ones."""
+        self.arrivals[calling_ae] += arrived
+        self.values["instances"] += new
         if series in self.new_series:
-            self.new_series[series]["instances"] += 1
-        else:
-            self.counts[series] += 1
+            self.new_series[series]["instances"] += new
+        elif new:
+            self.counts[series] += new
 
     def arrive(self, now: float, max_seconds: float) -> None:
         """Move state, deadline and counts on (completion.arrived)."""
@@ -269,6 +260,12 @@ def instances_by_uid(connection: sa.Connection, uids: Collection[str]) -> dict[s
     for row in connection.execute(_WHERE_INDEXED, {"uids": list(uids)}):
         found.setdefault(row.uid, []).append(ObjectKey(row.study, row.series, row.uid))
     return found
+
+
+def replace_instances(connection: sa.Connection, found: Iterable[Sequence[Any]]) -> None:
+    """Write rows of ``instance`` over those with the same keys; values in the order of its columns."""
+    names = [f"b_{column.name}" for column in schema.instance.columns]
+    connection.execute(_REPLACE_INSTANCE, [dict(zip(names, row, strict=True)) for row in found])
 
 
 def published_version(connection: sa.Connection, uid: str) -> int:

@@ -19,6 +19,15 @@ _STUDY = schema.study
 _CLOCK: Final = "clock"  # meta: on which machine, and with which offset, times were written
 _CLOCK_TOLERANCE: Final = 1.0  # seconds: less is the clock being disciplined, not set
 
+# Asked after batches of objects, so made once: to build one takes longer than to run it.
+_NEXT_DEADLINE: Final = sa.select(sa.func.min(_STUDY.c.deadline)).where(_STUDY.c.deadline.is_not(None))
+_DUE: Final = (
+    sa.select(_STUDY)
+    .where(_STUDY.c.deadline <= sa.bindparam("now"))
+    .order_by(_STUDY.c.deadline)
+    .limit(sa.bindparam("most"))
+)
+
 
 @dataclass(frozen=True, slots=True)
 class StudyRows:
@@ -48,16 +57,14 @@ class Studies:
 
     def next_deadline(self, without: Collection[str] = ()) -> float | None:
         """The earliest deadline of an open study that is not in ``without`` (some hundreds of UIDs at most)."""
-        query = sa.select(sa.func.min(_STUDY.c.deadline)).where(_STUDY.c.deadline.is_not(None))
         with self._engine.read() as connection:
-            found: float | None = connection.scalar(_passing_over(query, without))
+            found: float | None = connection.scalar(_passing_over(_NEXT_DEADLINE, without))
             return found
 
     def due(self, now: float, limit: int = 100, without: Collection[str] = ()) -> list[StudyState]:
         """Studies whose deadline has come, the longest overdue first, passing over those in ``without``."""
-        query = sa.select(_STUDY).where(_STUDY.c.deadline <= now).order_by(_STUDY.c.deadline).limit(limit)
         with self._engine.read() as connection:
-            found = connection.execute(_passing_over(query, without)).mappings()
+            found = connection.execute(_passing_over(_DUE, without), {"now": now, "most": limit}).mappings()
             return [rows.state_of(dict(row)) for row in found]
 
     def state(self, uid: str) -> StudyState:

@@ -12,8 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from functools import partial
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from node.errors import IndexRefused, IndexUnavailable, NodeError, StorageError
 from node.index.engine import Engine
@@ -21,11 +20,11 @@ from node.index.intake import DUPLICATE, Fate, Intake, Observer, Sorted
 from node.model import ObjectKey, Received, Rejection
 from node.timing import Time
 
-# A batch takes 2 ms and 40 us an object, so that objects are let gather, the longer when they come without a pause;
-# whoever can't wait says so.
+# A batch takes a millisecond and 30 us an object, so that objects are let gather, the longer when they come without
+# a pause; whoever can't wait says so.
 BATCH_SECONDS: Final = 0.05
 _BUSY_BATCH_SECONDS: Final = 0.25
-MAX_BATCH: Final = 256
+MAX_BATCH: Final = 512
 # Objects that may wait for the index. Beyond it C-STORE answers 0xA700: what is acknowledged but not indexed
 # is safe on disk, yet nobody should wait for it for hours.
 MAX_WAITING: Final = 4_096
@@ -104,13 +103,18 @@ class IndexWriter:
 
     def put(self, item: Item) -> None:
         """Hand over a durable object; never blocks."""
+        self.put_all((item,))
+
+    def put_all(self, items: Sequence[Item]) -> None:
+        """Hand over durable objects in the order they came; never blocks."""
         with self._condition:
-            self._waiting.append(item)
-            self._waiting_bytes += weight(item)
-            self._put += 1
+            before = len(self._waiting)
+            self._waiting.extend(items)
+            self._waiting_bytes += sum(map(weight, items))
+            self._put += len(items)
             # The writer waits for the first of a batch and for a full one: to wake it for each object of a
             # batch would cost the receivers more than their own work here.
-            if len(self._waiting) in (1, MAX_BATCH):
+            if before == 0 or before < MAX_BATCH <= len(self._waiting):
                 self._condition.notify_all()
 
     def run(self, job: Callable[[], bool]) -> Future[bool]:
@@ -249,7 +253,7 @@ class IndexWriter:
             attempt += 1
 
     def _write(self, batch: Sequence[Item]) -> None:
-        """One batch; when something in it can't be indexed at all, object by object.
+        """One batch; when something in it can't be indexed at all, in ever smaller parts, to the one object.
 
         Raises ``IndexUnavailable`` and ``StorageError`` for what passes.
         """
@@ -259,8 +263,9 @@ class IndexWriter:
             self._intake.forget()
             _raise_if_passing(error)
             if len(batch) > 1:
-                for item in batch:
-                    self._write([item])
+                half = len(batch) // 2
+                self._write(batch[:half])
+                self._write(batch[half:])
                 return
             self._set_aside(batch[0], error)
 
@@ -290,9 +295,9 @@ class IndexWriter:
                 self._intake.reject(connection, rejections)
             self._tell()
             for item in fates:
-                self._place(item.received.name, partial(self._move, item))
+                self._place(item.received.name, self._move, item)
             for rejection in rejections:
-                self._place(rejection.name, partial(self._files.quarantine, rejection.name, rejection.reason))
+                self._place(rejection.name, self._files.quarantine, rejection.name, rejection.reason)
             done = {id(item.received) for item in fates}
             received = [item for item in received if id(item) not in done]
             rejections = []
@@ -302,19 +307,19 @@ class IndexWriter:
         for note in notes:
             note(self._observer)
 
-    def _place(self, name: str, move: Callable[[], object]) -> None:
+    def _place(self, name: str, move: Callable[..., object], *arguments: Any) -> None:
         """Move a file whose rows are committed. One that can't be moved stays, and the next start tries again."""
         try:
-            move()
+            move(*arguments)
         except (StorageError, OSError) as error:
             _raise_if_passing(error)
             self._observer.object_failed(name, error)
 
     def _move(self, item: Sorted) -> None:
-        received = item.received
+        received, fate = item
         if not received.name:
             return  # reindex: it lies under its key already
-        match item.fate:
+        match fate:
             case Fate.NEW | Fate.RESTORED:
                 self._files.adopt(received.name, received.key)
             case Fate.SAME:

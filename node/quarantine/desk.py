@@ -10,7 +10,6 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError, Future, wait
 from concurrent.futures import TimeoutError as FutureTimeout
-from dataclasses import replace
 from typing import Any, Final, Protocol
 
 from node.errors import DataSetError, IndexUnavailable, NodeError, QuarantineConflict, StorageError
@@ -183,7 +182,7 @@ class QuarantineDesk:
         name = self._objects.new_name()
         self._rows.release(row["id"], self._clock.wall())
         self._objects.retake(row["name"], name)
-        self._writer.put(replace(received, name=name))
+        self._writer.put(received._replace(name=name))
         self._writer.wait_until_current()
 
     def _put_in_place(self, row: Mapping[str, Any], received: Received) -> bool:
@@ -198,7 +197,7 @@ class QuarantineDesk:
         if not self._is_stored(received.key):  # retention works in this thread too
             return False
         name = self._objects.new_name()
-        item = Sorted(replace(received, name=name), Fate.REPLACED)
+        item = Sorted(received._replace(name=name), Fate.REPLACED)
         displaced = f"{DUPLICATE}/{name}.dcm"
         wall = self._clock.wall()
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from node import recovery
 from node.index.writer import IndexWriter
 from node.metrics import Metrics
@@ -22,6 +24,10 @@ class IndexDesk:
     def put(self, item: Received | Rejection) -> None:
         """A durable object, or one for quarantine, on its way to the index."""
         self._writer.put(item)
+
+    def put_all(self, items: Sequence[Received | Rejection]) -> None:
+        """Several, in the order they came."""
+        self._writer.put_all(items)
 
     def catch_up(self) -> None:
         """Everything that was put is indexed when this returns. Raises ``IndexUnavailable``."""

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from node.association.receiver import Observer
+from node.metrics import Stores
 from node.model import Received, Rejection
 
 
 class Owner(Protocol):
     """What receivers hand over, and ask; ``node.reception.desk`` has it."""
 
-    def put(self, item: Received | Rejection) -> None:
-        """A durable object, or one for quarantine. Never blocks."""
+    def put_all(self, items: Sequence[Received | Rejection]) -> None:
+        """Durable objects and such for quarantine, in the order they came. Never blocks."""
 
     def behind(self) -> str | None:
         """Why the index can take no more, or None."""
@@ -25,7 +27,10 @@ class Owner(Protocol):
 
 
 class Reporter(Observer, Protocol):
-    """The observer of associations, which also hears of queries."""
+    """The observer of associations, which also hears of queries, and of many objects at once."""
+
+    def stored_together(self, stores: Stores) -> None:
+        """C-STOREs of one caller were answered with success."""
 
     def found(self, level: str, status: int) -> None:
         """A query ended."""

@@ -40,7 +40,7 @@ _END_SECONDS: Final = 1.0  # a receiver ends by itself when its channel is close
 _RESTART_SECONDS: Final = (1.0, 30.0)  # the pause before another is started, and how long it may grow
 _BURY_SECONDS: Final = 5.0
 # What receivers may report to the observer
-_REPORTS: Final = ("stored", "association_ended", "found")
+_REPORTS: Final = ("stored", "stored_together", "association_ended", "found")
 
 
 class _Receiver:
@@ -272,8 +272,7 @@ class Pool:
         return {"ready": ready, "put": self._put, "reports": self._report, "catch_up": self._catch_up}
 
     def _put(self, items: list[Received | Rejection]) -> None:
-        for item in items:
-            self._owner.put(item)
+        self._owner.put_all(items)
         self.behind_changed()
 
     def _report(self, reports: list[tuple[str, tuple[Any, ...]]]) -> None:

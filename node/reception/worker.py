@@ -6,10 +6,11 @@ import os
 import pickle
 import socket
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 from node import wiring
 from node.association.listener import full, full_of
@@ -17,6 +18,7 @@ from node.association.tls import TlsFiles
 from node.config import Config
 from node.errors import IndexUnavailable
 from node.index.writer import weight
+from node.metrics import summed
 from node.model import Received, Rejection
 from node.peers import Peer
 from node.reception.board import Board
@@ -26,16 +28,21 @@ from node.telemetry import log_failed_association
 from node.timing import SystemTime
 
 # Records of stored objects travel together, which costs both processes a third of what each by itself would: so
-# long after the first, or when there are so many, or of so many bytes. Whoever asks for what was answered (C-FIND,
-# an operator) has them sent first; of a receiver that dies the owner finds the objects themselves.
+# long after the first, longer when they come without a pause, or when there are so many, or of so many bytes.
+# Whoever asks for what was answered (C-FIND, an operator) has them sent first; of a receiver that dies the owner
+# finds the objects themselves.
 _RECORD_SECONDS: Final = 0.03
-_MOST_RECORDS: Final = 64
+_BUSY_RECORD_SECONDS: Final = 0.1
+_MOST_RECORDS: Final = 128
 _MOST_RECORD_BYTES: Final = 1_048_576
-# Reports that are only counted or logged travel together: this long after the first of them.
-_REPORT_SECONDS: Final = 0.05
+# What is only counted or logged travels together: this long after the first. A scrape has it sent first.
+_REPORT_SECONDS: Final = 0.25
 # Reports that may wait: an owner that does not read slows its receivers down, as it would its own threads.
 _MOST_REPORTS: Final = 10_000
 _CATCH_UP_SECONDS: Final = 40.0  # the owner itself gives up after 30
+
+
+_One = TypeVar("_One")
 
 
 class Start(NamedTuple):
@@ -142,6 +149,7 @@ class _Records:
         self._channel = channel
         self._waiting: list[Received | Rejection] = []
         self._bytes = 0
+        self._told_at = float("-inf")  # monotonic seconds
         self._lock = threading.Lock()
         self._some = threading.Event()
         self._sending = threading.Lock()  # what was put first is told first
@@ -153,7 +161,8 @@ class _Records:
         pause = threading.Event()
         while True:
             self._some.wait()
-            pause.wait(_RECORD_SECONDS)
+            busy = time.monotonic() - self._told_at < _BUSY_RECORD_SECONDS
+            pause.wait(_BUSY_RECORD_SECONDS if busy else _RECORD_SECONDS)
             try:
                 self.flush()
             except ChannelClosed:
@@ -180,6 +189,7 @@ class _Records:
                 batch, self._waiting, self._bytes = self._waiting, [], 0
             for part in _parts(batch):
                 self._channel.tell("put", part)
+                self._told_at = time.monotonic()
 
 
 def _parts(batch: Sequence[Received | Rejection]) -> Iterator[list[Received | Rejection]]:
@@ -198,11 +208,15 @@ def _parts(batch: Sequence[Received | Rejection]) -> Iterator[list[Received | Re
 
 
 class _Reports:
-    """The observer of a receiver's associations: what is only counted or logged goes to the owner together."""
+    """The observer of a receiver's associations: what is only counted or logged goes to the owner together.
+
+    C-STOREs answered with success are the many: they go as sums.
+    """
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self._waiting: deque[tuple[str, tuple[Any, ...]]] = deque()
+        self._stores: deque[tuple[str, int, float]] = deque()
+        self._others: deque[tuple[str, tuple[Any, ...]]] = deque()
         self._some = threading.Event()
         self._sending = threading.Lock()
 
@@ -223,22 +237,28 @@ class _Reports:
         """Send what waits. Raises ``ChannelClosed``."""
         with self._sending:
             self._some.clear()
-            batch = []
-            while self._waiting:
-                batch.append(self._waiting.popleft())
+            stores = summed(_taken(self._stores))
+            batch = [("stored_together", (one,)) for one in stores] + _taken(self._others)
             if batch:
                 self._channel.tell("reports", batch)
 
-    def _report(self, name: str, *arguments: Any) -> None:
-        self._waiting.append((name, arguments))
+    def _added(self) -> None:
         if not self._some.is_set():
             self._some.set()
-        if len(self._waiting) > _MOST_REPORTS:
+        if len(self._stores) + len(self._others) > _MOST_REPORTS:
             with suppress(ChannelClosed):  # the process ends: its main thread sees the same
                 self.flush()
 
+    def _report(self, name: str, *arguments: Any) -> None:
+        self._others.append((name, arguments))
+        self._added()
+
     def stored(self, calling_ae: str, status: int, size: int, seconds: float, why: str) -> None:
-        self._report("stored", calling_ae, status, size, seconds, why)
+        if status:
+            self._report("stored", calling_ae, status, size, seconds, why)
+        else:
+            self._stores.append((calling_ae, size, seconds))
+            self._added()
 
     def association_ended(self, calling_ae: str, address: str, result: str, why: str, objects: int) -> None:
         self._report("association_ended", calling_ae, address, result, why, objects)
@@ -248,6 +268,11 @@ class _Reports:
 
     def found(self, level: str, status: int) -> None:
         self._report("found", level, status)
+
+
+def _taken(waiting: deque[_One]) -> list[_One]:
+    """What waits now; others may add to it meanwhile."""
+    return [waiting.popleft() for _ in range(len(waiting))]
 
 
 class _Desk:
@@ -292,3 +317,9 @@ class _Places:
 
     def give_back(self, peer: Peer) -> None:
         self.board.give_back(self._slot, self._limits(peer))
+
+    def connected(self, count: int) -> None:
+        self.board.connected(self._slot, count)
+
+    def others_have_fewer(self) -> bool:
+        return self.board.has_fewer(self._slot)

@@ -14,9 +14,8 @@ from pydicom.sequence import Sequence
 from node import extract
 from node.elements import ELEMENTS, OWN, SHARED
 from node.extract import charset, items
-from node.header import raw as raw_header
 from node.model import RawHeader
-from tests.studies import ENCODINGS, EXPLICIT, IMPLICIT, coded, ct, item, scanned
+from tests.studies import ENCODINGS, EXPLICIT, IMPLICIT, coded, ct, item, raw_header, scanned
 
 STUDY_DESCRIPTION = 0x00081030
 REQUESTS = 0x00400275

@@ -278,3 +278,15 @@ def test_a_rejected_object_is_kept_in_quarantine_once(arrivals: Arrivals) -> Non
     (row,) = arrivals.quarantine()
     assert (row["reason"], row["detail"], row["at"]) == ("DataSetError", "no UID", 5.0)
     assert [path.name for path in arrivals.files("quarantine/DataSetError")] == [f"{landed.name}.dcm"]
+
+
+def test_the_same_key_twice_in_one_batch_is_no_fault_of_it(
+    arrivals: Arrivals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second waits for the next transaction; nothing is rolled back, tried again or told."""
+    rolled_back: list[None] = []
+    monkeypatch.setattr(arrivals.intake, "forget", lambda: rolled_back.append(None))
+    arrivals.deliver(ct(1), ct(2), ct(1), ct(3), ct(1))
+    assert not rolled_back
+    assert arrivals.study(STUDY)["instances"] == 3
+    assert arrivals.seen.duplicates == ["same", "same"]

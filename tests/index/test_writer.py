@@ -6,7 +6,6 @@ import errno
 import sqlite3
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,7 +14,7 @@ import sqlalchemy as sa
 from node.errors import IndexRefused, IndexUnavailable, StorageError
 from node.index import schema, writer
 from node.index.writer import MAX_WAITING, MAX_WAITING_BYTES
-from node.model import ObjectKey, Received
+from node.model import ObjectKey
 from tests.harness import eventually
 from tests.index.arrivals import Arrivals
 from tests.studies import STUDY, ct
@@ -102,11 +101,11 @@ def test_headers_too_large_to_wait_together_are_refused(arrivals: Arrivals) -> N
     """A stuck index and a hostile sender: few objects, and all of the memory. What is written waits no more."""
     landed = arrivals.land(ct(1))
     raw, comments = landed.header, bytes(MAX_WAITING_BYTES // 4)
-    large = replace(raw, own={**raw.own, 0x00104000: comments}, size=raw.size + len(comments))
+    large = raw._replace(own={**raw.own, 0x00104000: comments}, size=raw.size + len(comments))
     for _ in range(3):
-        arrivals.writer.put(replace(landed, header=large))
+        arrivals.writer.put(landed._replace(header=large))
     assert arrivals.writer.refusal() is None
-    arrivals.writer.put(replace(landed, header=large))
+    arrivals.writer.put(landed._replace(header=large))
     assert arrivals.writer.refusal()
     arrivals.writer.start()
     arrivals.writer.wait_until_current()
@@ -228,7 +227,7 @@ def test_no_descriptors_left_while_comparing_is_tried_again(
 
 def test_an_object_that_trips_the_index_goes_to_quarantine_alone(arrivals: Arrivals) -> None:
     poison = arrivals.land(ct(2))
-    poison = replace(poison, sop_class="\ud800")  # no UTF-8: the driver refuses it
+    poison = poison._replace(sop_class="\ud800")  # no UTF-8: the driver refuses it
     arrivals.index(arrivals.land(ct(1)), poison, arrivals.land(ct(3)))
     assert indexed(arrivals) == [f"{STUDY}.1.1", f"{STUDY}.1.3"]
     (row,) = arrivals.quarantine()
@@ -238,16 +237,36 @@ def test_an_object_that_trips_the_index_goes_to_quarantine_alone(arrivals: Arriv
     assert arrivals.study(STUDY)["instances"] == 2
 
 
+def test_few_batches_are_tried_to_find_the_object_that_trips(
+    arrivals: Arrivals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each attempt is a synced commit for the others: halves, not one for each of a batch."""
+    really, sizes = arrivals.intake.sort_out, []
+
+    def sort_out(connection: Any, batch: Any) -> Any:
+        sizes.append(len(batch))
+        return really(connection, batch)
+
+    monkeypatch.setattr(arrivals.intake, "sort_out", sort_out)
+    landed = [arrivals.land(ct(number)) for number in range(1, 17)]
+    landed[5] = landed[5]._replace(sop_class="\ud800")
+    arrivals.index(*landed)
+    rejection = 0  # is written without an object to sort out
+    assert sizes == [16, 8, 4, 4, 2, 1, 1, rejection, 2, 8]
+    assert len(indexed(arrivals)) == 15
+    assert [name for name, _ in arrivals.seen.object_failures] == [landed[5].name]
+
+
 def test_rows_that_the_database_refuses_are_not_tried_for_ever(
     arrivals: Arrivals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    really = arrivals.intake._instance
+    really = arrivals.intake._instances
 
-    def instance(connection: Any, change: Any, received: Received) -> dict[str, Any]:
-        values = really(connection, change, received)
-        return {**values, "header": None} if received.key.instance.endswith(".2") else values
+    def instances(*arguments: Any) -> Any:
+        new, replaced = really(*arguments)
+        return [(*row[:3], None, *row[4:]) if row[2].endswith(".2") else row for row in new], replaced
 
-    monkeypatch.setattr(arrivals.intake, "_instance", instance)
+    monkeypatch.setattr(arrivals.intake, "_instances", instances)
     arrivals.deliver(ct(1), ct(2), ct(3))
     assert indexed(arrivals) == [f"{STUDY}.1.1", f"{STUDY}.1.3"]
     ((_, error),) = arrivals.seen.object_failures
@@ -273,7 +292,7 @@ def test_when_even_quarantine_fails_the_object_stays_and_the_writer_goes_on(
             raise ValueError("a fault of ours")
 
     monkeypatch.setattr(arrivals.intake, "reject", reject)
-    poison = replace(arrivals.land(ct(1)), sop_class="\ud800")
+    poison = arrivals.land(ct(1))._replace(sop_class="\ud800")
     arrivals.index(poison, arrivals.land(ct(2)))
     assert indexed(arrivals) == [f"{STUDY}.1.2"]
     assert [path.stem for path in arrivals.files("incoming")] == [poison.name]
@@ -283,7 +302,7 @@ def test_when_even_quarantine_fails_the_object_stays_and_the_writer_goes_on(
 def test_reindexing_an_object_that_fails_leaves_it_under_its_key(arrivals: Arrivals) -> None:
     landed = arrivals.land(ct(1))
     arrivals.index(landed)
-    arrivals.index(replace(landed, name="", key=ObjectKey(STUDY, "1", "2"), sop_class="\ud800"))
+    arrivals.index(landed._replace(name="", key=ObjectKey(STUDY, "1", "2"), sop_class="\ud800"))
     assert [name for name, _ in arrivals.seen.object_failures] == ["2"]
     assert arrivals.quarantine() == []
     assert len(arrivals.files("objects")) == 1

@@ -42,3 +42,16 @@ def test_a_job_does_not_wait_for_a_batch_to_fill(arrivals: Arrivals) -> None:
     arrivals.writer.put(arrivals.land(ct(1)))
     arrivals.writer.start()
     assert arrivals.writer.run(lambda: True).result(10)
+
+
+def test_what_is_handed_over_together_fills_batches(
+    arrivals: Arrivals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also two of them, and the first from its middle: nobody waits."""
+    monkeypatch.setattr(writer, "MAX_BATCH", 4)
+    arrivals.writer.start()
+    landed = [arrivals.land(ct(number)) for number in range(1, 9)]
+    arrivals.writer.put_all(landed[:3])
+    eventually(lambda: len(arrivals.writer._condition._waiters) == 1)  # type: ignore[attr-defined]  # for a fourth
+    arrivals.writer.put_all(landed[3:])
+    eventually(lambda: len(arrivals.files("objects")) == 8)

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 from node.errors import DeadlineExceeded, IndexUnavailable
-from node.header import raw as raw_header
 from node.model import ObjectKey, Received
 from node.reception import channel
 from node.reception.channel import Channel, ChannelClosed, ChannelGarbled, Kind
 from tests.harness import eventually
+from tests.studies import raw_header
 
 Handlers = Mapping[str, Callable[..., Any]]
 

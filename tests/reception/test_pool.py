@@ -41,8 +41,8 @@ class Owner:
         self.buried: list[str] = []
         self.counted: list[tuple[object, ...]] = []
 
-    def put(self, item: Received | Rejection) -> None:
-        self.items.append(item)
+    def put_all(self, items: Sequence[Received | Rejection]) -> None:
+        self.items += items
 
     def behind(self) -> str | None:
         return "full" if self.full else None
@@ -58,6 +58,9 @@ class Owner:
 
     def stored(self, *values: object) -> None:
         self.counted.append(("stored", *values))
+
+    def stored_together(self, *values: object) -> None:
+        self.counted.append(("together", *values))
 
     def association_ended(self, *values: object) -> None:
         self.counted.append(("ended", *values))
@@ -135,7 +138,7 @@ def a_report_that_trips_the_owner_costs_nobody_anything() -> None:
         with Wire(running.port) as wire:
             wire.send(associate(called="ELSEWHERE")).answer()
         assert running.store("1.2.3") == "0x0000"
-        eventually(lambda: any(counted[0] == "stored" for counted in running.owner.counted))
+        eventually(lambda: any(counted[0] == "together" for counted in running.owner.counted))
         assert running.pids() == pids
 
 

@@ -7,6 +7,7 @@ import pickle
 import socket
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from contextlib import closing
 from functools import partial
@@ -117,7 +118,7 @@ def many_are_told_without_a_question() -> None:
 
 def an_owner_that_does_not_read_slows_it_down() -> None:
     """Nothing piles up in the receiver: it waits with the answer. Nothing is lost when the owner reads again."""
-    count = 600
+    count = 1200
     answered = 0
     with closing(House()) as house:
         done = threading.Event()
@@ -177,7 +178,9 @@ def it_stops_when_told() -> None:
             assert stopped.result(20) == 1
         ended = [arguments[2] for name, arguments in house.reports if name == "association_ended"]
         assert sorted(ended) == ["lost", "released"]
-        assert [name for name, _ in house.reports].count("stored") == 2
+        assert (
+            sum(arguments[0].objects for name, arguments in house.reports if name == "stored_together") == 2
+        )
         assert len(house.items) == 2
         house.channel.close()
         assert house.process.ended(20)
@@ -252,6 +255,61 @@ def test_an_owner_that_is_gone_makes_no_failure_of_what_is_stored() -> None:
     records = worker._Records(Gone())  # type: ignore[arg-type]
     for number in range(worker._MOST_RECORDS + 1):
         records.put(record(number, 10))
+
+
+class Told:
+    """A channel that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.messages: list[Any] = []
+
+    def tell(self, _name: str, batch: list[Any]) -> None:
+        self.messages.append(pickle.loads(pickle.dumps(batch)))
+
+
+def test_objects_that_are_stored_are_told_of_as_sums() -> None:
+    channel = Told()
+    reports = worker._Reports(channel)  # type: ignore[arg-type]
+    for number in range(1000):
+        reports.stored(f"CT{number % 2}", 0x0000, 10, 0.001 * (number % 2), "")
+    reports.stored("CT1", 0xA700, 10, 0.1, "disk full")
+    reports.flush()
+    reports.flush()
+    ((first, second, failed),) = channel.messages
+    assert [name for name, _ in (first, second)] == ["stored_together"] * 2
+    slow = (0, 500, *(0,) * 14)  # in the bucket that ends at 1 ms
+    assert second[1][0] == ("CT1", 500, 5000, pytest.approx(0.5), slow)
+    assert first[1][0][:4] == ("CT0", 500, 5000, 0.0)
+    assert failed == ("stored", ("CT1", 0xA700, 10, 0.1, "disk full"))
+
+
+def test_reports_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An owner that does not read slows its receivers down."""
+    monkeypatch.setattr(worker, "_MOST_REPORTS", 10)
+    channel = Told()
+    reports = worker._Reports(channel)  # type: ignore[arg-type]
+    for _ in range(6):
+        reports.stored("CT1", 0x0000, 10, 0.1, "")
+        reports.stored("CT1", 0xA700, 10, 0.1, "disk full")
+    ((sums, *failures),) = channel.messages
+    assert (sums[1][0].objects, len(failures)) == (6, 5)
+
+
+@pytest.mark.parametrize(("told_ago", "pause"), [(-3600.0, "busy"), (3600.0, "quiet")])
+def test_records_gather_longer_when_they_come_without_a_pause(
+    monkeypatch: pytest.MonkeyPatch, told_ago: float, pause: str
+) -> None:
+    """The other of the two waits would not end."""
+    waits = {"busy": "_BUSY_RECORD_SECONDS", "quiet": "_RECORD_SECONDS"}
+    monkeypatch.setattr(worker, waits.pop(pause), 0.01)
+    channel = Told()
+    records = worker._Records(channel)  # type: ignore[arg-type]
+    records._told_at = time.monotonic() - told_ago
+    for name in waits.values():
+        monkeypatch.setattr(worker, name, 600.0)
+    records.start()
+    records.put(record(1, 10))
+    eventually(lambda: channel.messages)
 
 
 @pytest.mark.parametrize(
