@@ -25,9 +25,9 @@ from node.peers import Peer
 from node.services.base import Service
 
 BACKLOG: Final = 128
-# What a fast sender has on the way while the last read is written, in one read: half of it takes a tenth more CPU for
-# a CT image, twice of it takes no less.
-BUFFER_BYTES: Final = 262_144 + 8_192
+# An uncompressed CT image in one read, if it is there: with half of it one takes a twentieth longer, twice of it saves
+# nothing. Memory that was never filled is none.
+BUFFER_BYTES: Final = 524_288 + 16_384
 # Connections that have not negotiated yet, beside the associations: a flood of them evicts its own oldest.
 MAX_PENDING: Final = 256
 # Studies that an open association is remembered to have brought some of.
