@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
+import mmap
 import select
 import socket
 import ssl
@@ -26,13 +27,13 @@ from node.services.base import Service
 
 BACKLOG: Final = 128
 # An uncompressed CT image in one read, if it is there: with half of it one takes a twentieth longer, twice of it saves
-# nothing. Memory that was never filled is none.
+# nothing.
 BUFFER_BYTES: Final = 524_288 + 16_384
 # Connections that have not negotiated yet, beside the associations: a flood of them evicts its own oldest.
 MAX_PENDING: Final = 256
 # Studies that an open association is remembered to have brought some of.
 _REMEMBERED_STUDIES: Final = 256
-_KEPT_BUFFERS: Final = 32
+_KEPT_BUFFERS: Final = 8
 # How long a connection is left to a process that has fewer: four scanners that connect at once must not meet in one.
 _TURN_SECONDS: Final = 0.001
 # accept() fails like this only when the listening socket itself is gone; all else is one peer's bad luck,
@@ -118,15 +119,19 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 class BufferPool:
-    """Receive buffers, used again: an association's memory does not depend on what it sends."""
+    """Receive buffers, used again: an association's memory is bounded, whatever it sends.
+
+    They are mapped: a bytearray is filled with zeros, and a hundred associations that send nothing would have 50 MB.
+    """
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._free: list[bytearray] = []
+        self._free: list[mmap.mmap] = []
 
     @contextlib.contextmanager
     def lend(self) -> Iterator[memoryview]:
-        buffer = self._free.pop() if self._free else bytearray(self._size)
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+        buffer = self._free.pop() if self._free else mmap.mmap(-1, self._size, flags=flags)
         try:
             yield memoryview(buffer)
         finally:

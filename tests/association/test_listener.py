@@ -310,7 +310,7 @@ def test_buffers_are_used_again_and_not_hoarded() -> None:
         loan.__enter__()
     for loan in lent:
         loan.__exit__(None, None, None)
-    assert len(pool._free) == 32
+    assert len(pool._free) == 8
 
 
 def test_ipv6_takes_ipv4_callers_too(start: Start) -> None:
