@@ -264,21 +264,6 @@ def _is_named_by_uid(entry: os.DirEntry[str], suffix: str) -> bool:
 class IncomingFile:
     """One object while it arrives, as ``incoming/BEGINNING.part``."""
 
-    __slots__ = (
-        "_beginning",
-        "_committed",
-        "_durable",
-        "_fd",
-        "_folder_fd",
-        "_head",
-        "_offset",
-        "_part",
-        "_path",
-        "_preamble",
-        "_size",
-        "_started",
-    )
-
     def __init__(self, path: str, folder_fd: int, name: str, preamble: bytes, durable: bool) -> None:
         self._beginning = name
         self._folder_fd = folder_fd
@@ -395,7 +380,6 @@ class IncomingFile:
     def _close(self) -> None:
         if self._fd >= 0:
             fd, self._fd = self._fd, -1
-            with contextlib.suppress(
-                OSError
-            ):  # synced, or not wanted any more: there is nothing left to lose
+            # Synced, or not wanted any more: there is nothing left to lose
+            with contextlib.suppress(OSError):
                 os.close(fd)

@@ -203,3 +203,30 @@ def test_the_short_way_reads_what_the_long_way_reads(data: st.DataObject) -> Non
 def test_the_short_way_is_taken() -> None:
     assert dimse._usual_store(pynetdicom_store_request()) is not None
     assert dimse._usual_store(dimse.store_request(7, CT, INSTANCE)) is not None
+
+
+_UIDS = st.one_of(
+    st.just(""),
+    st.text("0123456789.", min_size=1, max_size=80),
+    st.text(st.characters(max_codepoint=255), max_size=20),
+    st.just("\0\0\x20\x01\x02\0\0\0"),  # what stands before a message id
+)
+
+
+@given(
+    st.sampled_from(sorted(dimse.REQUESTS)),
+    st.integers(0, 0xFFFF),
+    _UIDS,
+    _UIDS,
+    st.sampled_from(range(1, 256, 2)),
+    st.integers(0, 0xFFFF),
+    st.sampled_from([0, 16, 100, 128, 16_384]),
+)
+def test_an_answer_is_the_response_in_its_pdus(
+    field: int, message_id: int, sop_class: str, instance: str, context: int, status: int, max_pdu: int
+) -> None:
+    """Also when the frame is remembered of another request, whose message id and instance were others."""
+    for number, uid_ in ((message_id, instance), (0x0120, instance[::-1])):
+        asked = Command(field, number, sop_class, uid_, True)
+        expected = dimse.p_data(context, dimse.response(asked, status), True, max_pdu)
+        assert dimse.answer(asked, context, status, max_pdu) == expected
