@@ -13,7 +13,7 @@ def test_the_same_values_are_the_same_object() -> None:
     assert (first.values, first.size) == ({0x00080020: b"20260101", 0x00100010: b"DOE"}, 11)
     other = sharing.of(TAGS, [b"20260101", b"ROE"])
     assert other.values == {0x00080020: b"20260101", 0x00100010: b"ROE"}
-    assert sharing.of(tuple(list(TAGS)), [b"20260101", b"DOE"]).values is first.values
+    assert sharing.of((TAGS[0], TAGS[1]), [b"20260101", b"DOE"]).values is first.values
     assert sharing.of(TAGS[::-1], [b"DOE", b"20260101"]).values is first.values, "in another order"
 
 
