@@ -54,8 +54,6 @@ def run(receiver: Receiver, load: Load, data_set: Path, associations: int, each:
     start, a sender fails, or an object that was answered with success is not on disk, whole.
     """
     few = max(min(_FIRST, each // 10), 1)
-    # What is stored, and what each sender holds when it cuts the data set into PDUs
-    warm((associations * each + few + 2 * associations) * data_set.stat().st_size)
     with (
         lodged(data_set.parent) as folder,
         started(receiver, folder) as running,
@@ -64,7 +62,8 @@ def run(receiver: Receiver, load: Load, data_set: Path, associations: int, each:
         longest = probe(running.host, running.port, association_request(load, receiver.ae_title))
         first = _send(_target(receiver, running, load, data_set, few), longest, 1)
         before = watch.settled_cpu()
-        answers = _send(_target(receiver, running, load, data_set, each), longest, associations)
+        stored = associations * each * data_set.stat().st_size
+        answers = _send(_target(receiver, running, load, data_set, each), longest, associations, stored)
         answered = watch.cpu()
         settled = watch.settled_cpu()
         result = _result(answers, settled - before, settled - answered, watch.peak, longest)
@@ -97,8 +96,12 @@ def warm(size: int) -> None:
     free, if that is less.
 
     On a virtual machine the host finds a page when it is touched for the first time, which takes 5 to 10 us: more
-    than all that a receiver does with those 4 KiB. The page cache takes what was freed last.
+    than all that a receiver does with those 4 KiB. The page cache takes what was freed last. What stays free for
+    two seconds in blocks of 2 MB is given back to the host (free page reporting): this comes last before a run, or
+    who is slow to start, or writes much at a time, pays for it.
     """
+    if not size:
+        return
     with mmap.mmap(-1, min(size + size // 2, psutil.virtual_memory().available // 2)) as memory:
         for at in range(0, len(memory), mmap.PAGESIZE):
             memory[at] = 1
@@ -135,7 +138,8 @@ def _target(receiver: Receiver, running: Running, load: Load, data_set: Path, ea
     return [running.host, str(running.port), request, str(data_set), load.sop_class, str(each)]
 
 
-def _send(target: list[str], longest: int, associations: int) -> list[dict[str, Any]]:
+def _send(target: list[str], longest: int, associations: int, stored: int = 0) -> list[dict[str, Any]]:
+    """What the senders tell. ``stored``: bytes that will be, for which memory is made ready."""
     with contextlib.ExitStack() as stack:
         senders = []
         for _ in range(associations):
@@ -153,6 +157,7 @@ def _send(target: list[str], longest: int, associations: int) -> list[dict[str, 
             assert sender.stdout is not None
             if sender.stdout.readline() != "ready\n":
                 raise RuntimeError(f"the sender did not start: {sender.communicate()[1][-500:]}")
+        warm(stored)
         for sender in senders:
             assert sender.stdin is not None
             sender.stdin.write("go\n")
