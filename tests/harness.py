@@ -91,6 +91,10 @@ class Address:
         """Files of stored objects, each under its key."""
         return sorted((self.data_dir / "objects").rglob("*.dcm"))
 
+    def incoming(self) -> list[Path]:
+        """Files of objects, whole or not, that are not under their key; not the empty ones of those expected next."""
+        return sorted(path for path in (self.data_dir / "incoming").iterdir() if path.stat().st_size)
+
     def metric(self, name: str, labels: str = "") -> float:
         """A sample of /metrics; 0 when it has none."""
         for line in str(self.get("/metrics")).splitlines():

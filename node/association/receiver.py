@@ -120,6 +120,8 @@ class Receiver:
             if self._operation is not None:
                 self._operation.abandon()
             self._transport.close()
+            for service in self._services.values():
+                service.ended(self.number)
             self._observer.association_ended(self.calling_ae, self._address, result, why, self._objects)
 
     def _serve(self, buffer: memoryview, congested: Congestion) -> tuple[str, str]:
@@ -243,6 +245,9 @@ class Receiver:
             if answer is not None and request.command.field == dimse.C_STORE_RQ:
                 self._count(answer)  # also when the peer did not wait for it: the object was received
         self._operation = None
+        service = self._services.get(request.command.field)
+        if service is not None:
+            service.answered(self._context(request))
 
     def _count(self, answer: Answer) -> None:
         self._objects += answer.status == dimse.SUCCESS

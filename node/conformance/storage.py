@@ -50,7 +50,8 @@ def _what(config: Config) -> Iterator[str]:
     )
     yield (
         "Each object is a file of its own (PS3.10), with file meta information that the node writes: it names the "
-        "node's Implementation Class UID, and source, sending and receiving AE title."
+        "node's Implementation Class UID, source, sending and receiving AE title, and, as private information of "
+        "that UID (0002,0102), the size of the whole file, by which the node knows after a crash that it is whole."
     )
     yield (
         "An object needs legal SOP Class, SOP Instance, Study Instance and Series Instance UIDs (components with "

@@ -15,7 +15,10 @@ class Incoming(Protocol):
 
     @property
     def name(self) -> str:
-        """What it will be called if nothing more is written."""
+        """What it is called until it is under its key."""
+
+    def start(self, preamble: bytes) -> None:
+        """Begin the file with ``preamble`` (PS3.10 7.1: DICM, file meta)."""
 
     def write(self, fragments: Buffers) -> None:
         """Append fragments of the data set; raises ``StorageError``."""
@@ -44,8 +47,8 @@ class ObjectReader(Protocol):
 class ObjectStore(ObjectReader, Protocol):
     """Objects wait in ``incoming`` until the index has them, then lie under their key."""
 
-    def begin(self, preamble: bytes) -> Incoming:
-        """Open a new object whose file starts with ``preamble`` (PS3.10 7.1: DICM, file meta)."""
+    def prepare(self) -> Incoming:
+        """Make the file of an object that is expected; ``start`` it, or discard it. Raises ``StorageError``."""
 
     def waiting(self) -> Iterator[str]:
         """Names of committed objects that are not under their key yet, oldest first."""

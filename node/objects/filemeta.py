@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from functools import lru_cache
+from io import BytesIO
 from typing import BinaryIO, Final, NamedTuple
 
 from node.errors import DataSetError
@@ -23,6 +24,12 @@ IMPLEMENTATION_VERSION: Final = 0x0013
 SOURCE_AE: Final = 0x0016
 SENDING_AE: Final = 0x0017
 RECEIVING_AE: Final = 0x0018
+_PRIVATE_CREATOR: Final = 0x0100
+_PRIVATE: Final = 0x0102
+
+_MARK: Final = "%016x"
+_UNFINISHED: Final = _MARK % 0
+LOST: Final = -1
 
 
 class FileMeta(NamedTuple):
@@ -40,12 +47,18 @@ def encode(meta: FileMeta, implementation_class: str, implementation_version: st
     """What a file begins with: zero preamble, DICM, group 0002.
 
     Who sent the object to whom stands in (0002,0016) to (0002,0018), so that a file found after a crash
-    still tells it.
+    still tells it. At the end stands private information, (0002,0102) of ``implementation_class``: where ``mark`` goes
+    once the file is whole.
     """
     sop_class, sop_instance, *others, _length = meta
     instance = _value(sop_instance, b"\0")
     before, behind = _around(sop_class, len(instance), *others, implementation_class, implementation_version)
     return before + instance + behind
+
+
+def mark(size: int) -> bytes:
+    """What the private information at the end of ``encode`` says when the file has ``size`` bytes, all there are."""
+    return (_MARK % size).encode()
 
 
 def _value(text: str, pad: bytes) -> bytes:
@@ -85,10 +98,36 @@ def _around(
             _element(SOURCE_AE, b"AE", sending_ae, b" "),
             _element(SENDING_AE, b"AE", sending_ae, b" "),
             _element(RECEIVING_AE, b"AE", receiving_ae, b" "),
+            _element(_PRIVATE_CREATOR, b"UI", implementation_class),
+            _LONG.pack(0x0002, _PRIVATE, b"OB", 0, len(_UNFINISHED)) + _UNFINISHED.encode(),
         )
     )
     length = len(before) + instance_size + len(behind)
     return _PREAMBLE + _GROUP_LENGTH.pack(0x0002, 0x0000, b"UL", 4, length) + before, behind
+
+
+def told_size(file: BinaryIO) -> int | None:
+    """The bytes that ``file`` had when it was whole; 0 when it never was, ``LOST`` when the place where it was told is
+    gone (a power loss), None when it does not tell."""
+    start = file.read(len(_PREAMBLE) + _GROUP_LENGTH.size + _MAX_META)
+    if not start:
+        return 0
+    if not start.strip(b"\0") or _PREAMBLE.startswith(start):
+        return LOST
+    try:
+        end = read(BytesIO(start)).length
+    except DataSetError:
+        return None
+    if end > len(start):
+        return LOST
+    private = _LONG.pack(0x0002, _PRIVATE, b"OB", 0, len(_UNFINISHED))
+    at = end - len(_UNFINISHED)
+    if start[at - len(private) : at] != private:
+        return None  # of a former version of the node, or of another program
+    try:
+        return int(start[at:end], 16)
+    except ValueError:
+        return None
 
 
 def read(file: BinaryIO) -> FileMeta:
@@ -106,7 +145,9 @@ def read(file: BinaryIO) -> FileMeta:
     values: dict[int, str] = {}
     position = _LONG.size + 2  # past (0002,0001), which comes first and has a long length
     while position + _SHORT.size <= len(body):
-        _group, number, _vr, size = _SHORT.unpack_from(body, position)
+        _group, number, vr, size = _SHORT.unpack_from(body, position)
+        if vr == b"OB":
+            break  # private information, the last there is
         position += _SHORT.size
         values[number] = body[position : position + size].rstrip(b"\0 ").decode("ascii", "replace")
         position += size

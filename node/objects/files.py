@@ -1,49 +1,29 @@
 """Objects as files: incoming/ until the index has them, then objects/{study}/{series}/{instance}.dcm.
 
-Names in ``incoming`` are chosen here, never taken from a UID. A file is called ``.part`` until it is whole. Then its
-size becomes part of its name, and only then it is synced: one commit of the file system's journal brings bytes and
-name to the disk together, where a rename behind the sync would take a second. What a power loss leaves of a file
-that was not synced does not have the size that its name tells, so nothing can be taken for an object but an object.
+Names in ``incoming`` are chosen here, never taken from a UID. Whether a file there is whole it tells itself
+(objects.incoming).
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import itertools
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from node.errors import StorageError
 from node.model import ObjectKey
 from node.objects import filemeta
-from node.objects.base import Buffers
+from node.objects.incoming import IncomingFile
 
-_PART: Final = ".part"
+_PART: Final = ".part"  # of former versions of the node: an object that is not whole
 _DICOM: Final = ".dcm"
-_TOLD_SIZE: Final = re.compile(r"\+([0-9a-f]{1,16})$")  # in a name in incoming: the size of the file
-_IOV_MAX: Final = os.sysconf("SC_IOV_MAX")
-_WRITEBACK_BYTES: Final = 4_194_304
-_HEAD_BYTES: Final = 16_384  # of a data set: what the header scan reads first, and mostly all it reads
-_SYNC_FILE_RANGE_WRITE: Final = 2  # sync_file_range(2): start writing dirty pages, wait for nothing
+_TOLD_SIZE: Final = re.compile(r"\+([0-9a-f]{1,16})$")  # of former versions: a file's size, in its name
 _UID: Final = re.compile(r"[0-9.]{1,64}")
-
-
-def _find_sync_file_range() -> Callable[[int, int, int, int], int]:
-    """Linux's call by way of the C library; where there is none writeback starts when the system likes."""
-    try:
-        found = ctypes.CDLL(None).sync_file_range
-    except AttributeError:
-        return lambda _fd, _start, _size, _flags: 0
-    found.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
-    return lambda fd, start, size, flags: int(found(fd, start, size, flags))
-
-
-_sync_file_range: Final = _find_sync_file_range()
 
 
 class FileObjects:
@@ -67,42 +47,66 @@ class FileObjects:
         # Joining paths by pathlib took a tenth of a small object's time
         self._prefix, self._root_prefix = f"{incoming}/", f"{root}/"
 
+    def prepare(self) -> IncomingFile:
+        """An empty file for an object that is expected. Raises ``StorageError``."""
+        name = self.new_name()
+        return IncomingFile(f"{self._prefix}{name}{_DICOM}", self._incoming_fd, name, self._durable)
+
     def begin(self, preamble: bytes) -> IncomingFile:
         """Open a new object whose file starts with ``preamble``. Raises ``StorageError``."""
-        name = self.new_name()
-        return IncomingFile(self._prefix + name, self._incoming_fd, name, preamble, self._durable)
+        incoming = self.prepare()
+        incoming.start(preamble)
+        return incoming
 
     def new_name(self) -> str:
         """A name for incoming/ that no object has or had; names sort by when they were made."""
         return f"{time.time_ns():016x}{self._label}{next(self._numbers) & 0xFFFFFF:06x}"
 
     def waiting(self, label: str = "") -> Iterator[str]:
-        """Names of objects not under their key yet, oldest first; what never got a name is removed.
+        """Names of objects not under their key yet, oldest first; what was not whole is removed.
 
         ``label``: only of that process, which must have ended; without it nothing may be writing here.
         """
-        for name in sorted(os.listdir(self._incoming)):
-            if label and f"-{label}-" not in name:
-                continue
-            path = self._incoming / name
-            if name.endswith(_PART):
-                path.unlink()
-            elif name.endswith(_DICOM):
-                yield name.removesuffix(_DICOM)
+        found = []
+        with os.scandir(self._incoming) as entries:
+            for entry in entries:
+                if entry.name.endswith((_PART, _DICOM)) and (not label or f"-{label}-" in entry.name):
+                    # A file may be made long before its object comes: its name does not tell when that was
+                    found.append((entry.stat(follow_symlinks=False).st_mtime_ns, entry.name))
+        for _, file in sorted(found):
+            name = file.removesuffix(_DICOM)
+            if file.endswith(_PART) or not self._was_finished(name):
+                os.unlink(self._incoming / file)
+            else:
+                yield name
+
+    def _was_finished(self, name: str) -> bool:
+        try:
+            return self._told_size(name) != 0
+        except OSError:
+            return True  # for all that is known: whoever reads it meets the same, and says so
 
     def is_whole(self, name: str) -> bool:
-        """Whether an object that ``waiting`` named has the size that its name tells; one that came from quarantine
-        tells none. It is synced: whoever was to do it may have died just before. Raises ``OSError``."""
-        told = _TOLD_SIZE.search(name)
+        """Whether an object that ``waiting`` named has the size that it tells; one that was put there by hand may
+        tell none. It is synced: whoever was to do it may have died just before. Raises ``OSError``."""
+        told = self._told_size(name)
         if told is None:
             return True
         with self.open_waiting(name) as file:
-            if os.fstat(file.fileno()).st_size != int(told[1], 16):
+            if os.fstat(file.fileno()).st_size != told:
                 return False
             if self._durable:
                 os.fdatasync(file.fileno())
                 os.fsync(self._incoming_fd)
         return True
+
+    def _told_size(self, name: str) -> int | None:
+        """The size that a file in incoming was whole with; 0 when it never was, None when it does not tell."""
+        told = _TOLD_SIZE.search(name)
+        if told is not None:
+            return int(told[1], 16)
+        with self.open_waiting(name) as file:
+            return filemeta.told_size(file)
 
     def path(self, key: ObjectKey) -> Path:
         """Where an object lies. Its UIDs are digits and dots (header.identify): no path can leave the root."""
@@ -259,127 +263,3 @@ def _is_named_by_uid(entry: os.DirEntry[str], suffix: str) -> bool:
     if not entry.name.endswith(suffix) or not _UID.fullmatch(entry.name.removesuffix(suffix)):
         return False
     return entry.is_file() if suffix else entry.is_dir()
-
-
-class IncomingFile:
-    """One object while it arrives, as ``incoming/BEGINNING.part``."""
-
-    def __init__(self, path: str, folder_fd: int, name: str, preamble: bytes, durable: bool) -> None:
-        self._beginning = name
-        self._folder_fd = folder_fd
-        self._path = path
-        self._part = path + _PART
-        self._durable = durable
-        self._offset = len(preamble)
-        self._preamble = preamble  # goes out with the first of the data set: one call less an object
-        self._head = b""  # what the data set begins with: to read it back from the file takes a call
-        self._size = 0
-        self._started = 0  # bytes of the data set whose writeback was started
-        self._committed = False
-        try:
-            self._fd = os.open(self._part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise StorageError(f"create {self._part}: {error.strerror}") from error
-
-    @property
-    def size(self) -> int:
-        """Bytes of the data set so far."""
-        return self._size
-
-    @property
-    def name(self) -> str:
-        """Its name if this was all of it."""
-        return self._beginning + self._told_size
-
-    @property
-    def _told_size(self) -> str:
-        return f"+{self._offset + self._size:x}"
-
-    def write(self, fragments: Buffers) -> None:
-        """Append fragments; many small ones go out in one call."""
-        most = _IOV_MAX - 1  # and the preamble
-        for start in range(0, len(fragments), most):
-            part = fragments[start : start + most] if len(fragments) > most else fragments
-            size = sum(map(len, part))
-            if len(self._head) < _HEAD_BYTES:
-                self._keep_head(part)
-            if self._preamble:
-                self._write_preamble(part, size)
-            else:
-                self._write(part, size)
-            self._size += size
-        if self._durable and self._size - self._started >= _WRITEBACK_BYTES:
-            self._start_writeback()
-
-    def _keep_head(self, fragments: Buffers) -> None:
-        for fragment in fragments:
-            self._head += fragment[: _HEAD_BYTES - len(self._head)]
-
-    def _write_preamble(self, fragments: Buffers, size: int) -> None:
-        """... and what follows it, if that is known."""
-        preamble, self._preamble = self._preamble, b""
-        self._write([preamble, *fragments], len(preamble) + size)
-
-    def _start_writeback(self) -> None:
-        """Let the disk work while the rest arrives. Its errors are told by the sync at the end."""
-        start = self._offset + self._started
-        _sync_file_range(self._fd, start, self._size - self._started, _SYNC_FILE_RANGE_WRITE)
-        self._started = self._size
-
-    def _write(self, fragments: Buffers, size: int) -> None:
-        try:
-            written = os.writev(self._fd, fragments)
-            if written < size:  # a signal, or the disk is nearly full: the next write tells which
-                rest = memoryview(b"".join(fragments))[written:]
-                while rest:
-                    rest = rest[os.write(self._fd, rest) :]
-        except OSError as error:
-            raise StorageError(f"write {self._part}: {error.strerror}") from error
-
-    def read(self, offset: int, size: int) -> bytes:
-        """Bytes of the data set just written; they come from the page cache, not from the disk."""
-        if offset + size <= len(self._head) or self._size <= len(self._head):
-            return self._head[offset : offset + size]
-        try:
-            return os.pread(self._fd, size, self._offset + offset)
-        except OSError as error:
-            raise StorageError(f"read {self._part}: {error.strerror}") from error
-
-    def commit(self) -> None:
-        """Name the file, fdatasync it, fsync the folder: after this it survives a power loss."""
-        try:
-            if self._preamble:  # an object without a data set
-                self._write_preamble((), 0)
-            os.rename(self._part, self._final)
-            if self._durable:
-                os.fdatasync(self._fd)
-                os.fsync(self._folder_fd)
-        except OSError as error:
-            # A failed sync says that the kernel may have dropped the pages: only a new object can help.
-            self.discard()
-            raise StorageError(f"sync {self._final}: {error.strerror}") from error
-        except StorageError:
-            self.discard()
-            raise
-        self._committed = True
-        self._close()
-
-    @property
-    def _final(self) -> str:
-        return f"{self._path}{self._told_size}{_DICOM}"
-
-    def discard(self) -> None:
-        """Leave nothing behind; an object that was committed stays, whatever becomes of its association."""
-        if self._committed:
-            return
-        self._close()
-        for path in (self._part, self._final):
-            with contextlib.suppress(OSError):  # never made, or the disk is beyond help: said by who discards
-                os.unlink(path)
-
-    def _close(self) -> None:
-        if self._fd >= 0:
-            fd, self._fd = self._fd, -1
-            # Synced, or not wanted any more: there is nothing left to lose
-            with contextlib.suppress(OSError):
-                os.close(fd)

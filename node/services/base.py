@@ -57,6 +57,14 @@ class Service(Protocol):
     def begin(self, context: Context, command: Command) -> Operation:
         """Raises nothing for bad input: the operation's answers say what is wrong with it."""
 
+    def answered(self, context: Context) -> None:
+        """The last answer of an operation is out: time to prepare for the next, while the peer reads and writes."""
+        return
+
+    def ended(self, association: int) -> None:
+        """Nothing more comes from an association, whatever it brought before: give back what was prepared."""
+        return
+
 
 class Refused:
     """An operation that takes the data set, keeps nothing of it, and answers one status."""

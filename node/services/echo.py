@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from node.services.base import Context, Operation, Refused
+from node.services.base import Context, Operation, Refused, Service
 from node.services.dimse import SUCCESS, Command
 
 
-class EchoService:
+class EchoService(Service):
     """Answers 0x0000."""
 
     def begin(self, context: Context, command: Command) -> Operation:

@@ -12,7 +12,7 @@ from node.errors import IdentifierError, NodeError, QueryError
 from node.index.search import KEY_LEVELS, LEVELS, Level, Search
 from node.matching import CONTEXT, vr_of
 from node.services import identifier as identifiers
-from node.services.base import Answer, Context, Operation, Refused
+from node.services.base import Answer, Context, Operation, Refused, Service
 from node.services.dimse import CANCELLED, PENDING, SUCCESS, Command
 from node.services.identifier import Key
 
@@ -43,7 +43,7 @@ class _Request:
     pending: int
 
 
-class FindService:
+class FindService(Service):
     """Answers queries of the models above. One object serves every association.
 
     ``limit`` bounds the answers of one query (0: none). ``wait_until_current`` returns when everything that

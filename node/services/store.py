@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,6 +21,7 @@ from node.services.base import (
     Context,
     Operation,
     Refused,
+    Service,
 )
 from node.services.dimse import Command
 from node.timing import Time
@@ -44,13 +46,19 @@ class StorePorts:
     collides: Callable[[Received], bool] | None = None
 
 
-class StoreService:
-    """Starts one ``_StoreOperation`` an object."""
+class StoreService(Service):
+    """Starts one ``_StoreOperation`` an object.
+
+    An association that has brought two will bring a third: its file is made while the peer reads the answer to the one
+    before, when nobody waits for this process.
+    """
 
     def __init__(self, objects: ObjectStore, ports: StorePorts, time: Time) -> None:
         self._objects = objects
         self._ports = ports
         self._time = time
+        # By association that brought something: the file of what comes next, if it was made
+        self._next: dict[int, Incoming | None] = {}
 
     def begin(self, context: Context, command: Command) -> Operation:
         if not command.has_data_set:
@@ -59,10 +67,27 @@ class StoreService:
             refusal = self._ports.refusal()
             if refusal:
                 return Refused(StorageError.status, refusal)
-            incoming = self._objects.begin(_preamble(context, command))
+            incoming = self._next.get(context.association)
+            if incoming is None:
+                incoming = self._objects.prepare()
+            else:
+                self._next[context.association] = None
+            incoming.start(_preamble(context, command))
         except NodeError as error:
             return Refused(error.status, _NOT_STORED, why=str(error))
         return _StoreOperation(incoming, context, command, self._objects, self._ports, self._time)
+
+    def answered(self, context: Context) -> None:
+        if context.association not in self._next:
+            self._next[context.association] = None
+        elif self._next[context.association] is None:
+            with suppress(StorageError):  # ``begin`` meets the same, and has an answer to give
+                self._next[context.association] = self._objects.prepare()
+
+    def ended(self, association: int) -> None:
+        incoming = self._next.pop(association, None)
+        if incoming is not None:
+            incoming.discard()
 
 
 def _preamble(context: Context, command: Command) -> bytes:

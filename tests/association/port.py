@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from node.association.listener import Listener
 from node.association.receiver import Timeouts
 from node.services import dimse
-from node.services.base import Answer, Context, Operation
+from node.services.base import Answer, Context, Operation, Service
 from node.services.dimse import Command
 from tests.scenarios.wire import (
     STORE,
@@ -40,7 +40,7 @@ class Seen:
 
 
 @dataclass
-class Sink:
+class Sink(Service):
     """A storage service that keeps nothing: ``finish`` does what a test wants."""
 
     at_end: Callable[[], Iterable[Answer]] = lambda: (Answer(dimse.SUCCESS),)

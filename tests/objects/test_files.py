@@ -14,9 +14,10 @@ import pytest
 from node.errors import StorageError
 from node.model import ObjectKey
 from node.objects import filemeta
-from node.objects import files as files_module
+from node.objects import incoming as incoming_module
 from node.objects.filemeta import FileMeta
-from node.objects.files import FileObjects, IncomingFile
+from node.objects.files import FileObjects
+from node.objects.incoming import IncomingFile
 
 KEY = ObjectKey("1.2", "1.2.3", "1.2.3.4")
 PREAMBLE = filemeta.encode(FileMeta("1.2", "1.2.3.4", "1.2.840.10008.1.2.1", "A", "B"), "2.25.1", "X")
@@ -30,6 +31,11 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def objects(folder: Path) -> FileObjects:
     return FileObjects(folder / "objects", folder / "incoming", folder / "quarantine", durable=True)
+
+
+def whole(data: bytes) -> bytes:
+    """A committed object's file."""
+    return PREAMBLE[:-16] + f"{len(PREAMBLE) + len(data):016x}".encode() + data
 
 
 def files(folder: Path) -> list[str]:
@@ -50,17 +56,18 @@ def adopted(objects: FileObjects, data: bytes = b"data set", key: ObjectKey = KE
 
 def test_an_object_from_its_first_byte_to_its_place(objects: FileObjects, folder: Path) -> None:
     incoming = objects.begin(PREAMBLE)
-    beginning, _, _ = incoming.name.partition("+")
-    assert files(folder) == [f"incoming/{beginning}.part"]
+    assert files(folder) == [f"incoming/{incoming.name}.dcm"]
     incoming.write([memoryview(b"da"), b"ta ", bytearray(b"set")])
     assert (incoming.size, incoming.read(0, 4), incoming.read(5, 99)) == (8, b"data", b"set")
+    assert not objects.is_whole(incoming.name)
     incoming.commit()
+    assert objects.is_whole(incoming.name)
     assert files(folder) == [f"incoming/{incoming.name}.dcm"]
     assert list(objects.waiting()) == [incoming.name]
     objects.adopt(incoming.name, KEY)
     assert files(folder) == ["objects/1.2/1.2.3/1.2.3.4.dcm"]
     with objects.open(KEY) as file:
-        assert file.read() == PREAMBLE + b"data set"
+        assert file.read() == whole(b"data set")
     assert list(objects.keys()) == [KEY]
 
 
@@ -90,7 +97,7 @@ def test_a_short_write_is_carried_on(objects: FileObjects, monkeypatch: pytest.M
     incoming.write([b"first", b"second"])
     incoming.commit()
     with objects.open_waiting(incoming.name) as file:
-        assert file.read() == PREAMBLE + b"firstsecond"
+        assert file.read() == whole(b"firstsecond")
 
 
 def test_discard_leaves_nothing(objects: FileObjects, folder: Path) -> None:
@@ -125,18 +132,52 @@ def test_the_order_of_a_commit(folder: Path, monkeypatch: pytest.MonkeyPatch, du
         real = getattr(os, name)
         return lambda *arguments: calls.append(name) or real(*arguments)
 
-    for name in ("fdatasync", "rename", "fsync"):
+    for name in ("fdatasync", "rename", "pwrite", "fsync"):
         monkeypatch.setattr(os, name, spied(name))
     incoming.commit()
-    assert calls == (["rename", "fdatasync", "fsync"] if durable else ["rename"])
+    assert calls == (["pwrite", "fdatasync", "fsync"] if durable else ["pwrite"])
 
 
-@pytest.mark.parametrize("left", [0, 1, len(PREAMBLE), len(PREAMBLE) + 7, len(PREAMBLE) + 9])
+LEFT = [1, 131, 132, 150, len(PREAMBLE) - 1, len(PREAMBLE), len(PREAMBLE) + 7, len(PREAMBLE) + 9]
+
+
+@pytest.mark.parametrize("left", LEFT)
 def test_what_a_power_loss_left_of_a_file_is_no_object(objects: FileObjects, left: int) -> None:
-    """Named, but not synced: its name came to the disk, its bytes did not, or not all."""
-    whole, torn = put(objects), put(objects)
+    """Whole, but not synced: its size came to the disk, its bytes did not, or not all."""
+    one, torn = put(objects), put(objects)
     os.truncate(objects.waiting_path(torn), left)
-    assert [(name, objects.is_whole(name)) for name in objects.waiting()] == [(whole, True), (torn, False)]
+    os.utime(objects.waiting_path(one), (1, 1))
+    assert [(name, objects.is_whole(name)) for name in objects.waiting()] == [(one, True), (torn, False)]
+
+
+def test_a_file_of_zeros_is_no_object(objects: FileObjects) -> None:
+    """As some file systems leave a file whose bytes had not come to the disk."""
+    torn = put(objects)
+    objects.waiting_path(torn).write_bytes(bytes(70_000))
+    assert [(name, objects.is_whole(name)) for name in objects.waiting()] == [(torn, False)]
+
+
+def test_objects_wait_in_the_order_in_which_they_came(objects: FileObjects) -> None:
+    """A file that was made ready may wait for its object longer than another."""
+    first, second = objects.prepare(), put(objects)
+    first.start(PREAMBLE)
+    first.write([b"data"])
+    first.commit()
+    os.utime(objects.waiting_path(second), (1, 1))
+    assert list(objects.waiting()) == [second, first.name]
+
+
+def test_objects_of_a_former_version(objects: FileObjects, folder: Path) -> None:
+    """Their size stands in their name."""
+    content = PREAMBLE[:-28] + bytes(5)
+    (folder / "incoming" / f"0-a+{len(content):x}.dcm").write_bytes(content)
+    (folder / "incoming" / f"0-b+{len(content) + 1:x}.dcm").write_bytes(content)
+    (folder / "incoming" / "0-c.part").write_bytes(content)
+    assert {name: objects.is_whole(name) for name in objects.waiting()} == {
+        f"0-a+{len(content):x}": True,
+        f"0-b+{len(content) + 1:x}": False,
+    }
+    assert not (folder / "incoming" / "0-c.part").exists()
 
 
 def test_what_is_found_is_synced(objects: FileObjects, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,7 +211,7 @@ STEPS = {
     "open": ("open", errno.EMFILE),
     "first write": ("writev", errno.ENOSPC),
     "fdatasync": ("fdatasync", errno.EIO),
-    "rename": ("rename", errno.EIO),
+    "mark": ("pwrite", errno.ENOSPC),
     "fsync of the folder": ("fsync", errno.EIO),
     "read": ("pread", errno.EIO),
 }
@@ -218,13 +259,13 @@ def test_writeback_of_large_objects_starts_early(
 ) -> None:
     """Every 4 MB, each byte once; the call does what the system has it do."""
     objects, calls = FileObjects(folder / "o", folder / "i", folder / "q", durable), []
-    real = files_module._sync_file_range
+    real = incoming_module._sync_file_range
 
     def spied(fd: int, start: int, size: int, flags: int) -> int:
         calls.append((start, size))
         return real(fd, start, size, flags)
 
-    monkeypatch.setattr(files_module, "_sync_file_range", spied)
+    monkeypatch.setattr(incoming_module, "_sync_file_range", spied)
     incoming = objects.begin(PREAMBLE)
     for _ in range(100):
         incoming.write([bytes(100_000)])
@@ -233,6 +274,15 @@ def test_writeback_of_large_objects_starts_early(
     descriptor = os.open(folder / "i" / f"{incoming.name}.dcm", os.O_RDWR)
     assert real(descriptor, 0, 1000, 2) == 0
     os.close(descriptor)
+
+
+def test_a_mark_that_is_not_written_is_a_storage_error(
+    objects: FileObjects, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "pwrite", lambda _fd, data, _at: len(data) - 1)
+    with pytest.raises(StorageError, match="mark"):
+        put(objects)
+    assert files(folder) == []
 
 
 def test_disk_full_inside_an_object(
@@ -267,12 +317,14 @@ def test_unwritable_folder(objects: FileObjects, folder: Path) -> None:
 
 
 def test_partial_objects_are_removed_at_start(objects: FileObjects, folder: Path) -> None:
-    name, partial = put(objects), objects.begin(PREAMBLE)
+    name, partial, expected = put(objects), objects.begin(PREAMBLE), objects.prepare()
+    partial.write([b"half"])
     (folder / "incoming" / "README").touch()
     again = FileObjects(folder / "objects", folder / "incoming", folder / "quarantine", durable=True)
     assert list(again.waiting()) == [name]
     assert files(folder) == [f"incoming/{name}.dcm", "incoming/README"]
     partial.discard()
+    expected.discard()
 
 
 def test_adopt_is_harmless_again_and_replaces(objects: FileObjects) -> None:
@@ -358,4 +410,4 @@ def test_an_object_without_a_data_set_has_its_preamble(objects: FileObjects) -> 
     incoming = objects.begin(PREAMBLE)
     assert incoming.read(0, 10) == b""
     incoming.commit()
-    assert objects.waiting_path(incoming.name).read_bytes() == PREAMBLE
+    assert objects.waiting_path(incoming.name).read_bytes() == whole(b"")

@@ -18,6 +18,7 @@ import pytest
 
 from node.association.listener import bind
 from node.model import ObjectKey, RawHeader, Received, Rejection
+from node.objects import filemeta
 from node.reception import worker
 from node.reception.board import Board
 from node.reception.channel import MAX_MESSAGE, Channel, ChannelClosed
@@ -66,7 +67,8 @@ class House:
         return thread
 
     def incoming(self) -> list[str]:
-        return sorted(os.listdir(self.data_dir / "incoming"))
+        """Objects, whole or not; not the empty files of those that are expected."""
+        return sorted(path.name for path in (self.data_dir / "incoming").iterdir() if path.stat().st_size)
 
     def close(self) -> None:
         self.channel.close()
@@ -194,11 +196,15 @@ def it_ends_with_its_owner() -> None:
         with Wire.established(house.port) as wire, Wire.established(house.port) as inside:
             assert store(wire, 1) == "0x0000"
             inside.send(request(2)[:-20])
-            eventually(lambda: any(name.endswith(".part") for name in house.incoming()))
+            eventually(lambda: len(house.incoming()) == 2)
             house.channel.close()
             assert house.process.ended(20)
             assert inside.answer() in ("closed", "reset")
-        assert [name.rpartition(".")[2] for name in house.incoming()] == ["dcm", "part"]
+        told = []
+        for name in house.incoming():
+            with (house.data_dir / "incoming" / name).open("rb") as file:
+                told.append(filemeta.told_size(file))
+        assert sorted(map(bool, told)) == [False, True], "one never was whole"
 
 
 def a_stop_signal_is_the_owners_to_decide_on() -> None:

@@ -133,7 +133,7 @@ def modality(nodes: Nodes, request: pytest.FixtureRequest) -> Iterator[tuple[Loc
 
 def all_is_there(node: LocalNode, modality: Modality) -> None:
     eventually(lambda: node.get(f"/api/studies/{modality.study}")["instances"] == len(modality.acknowledged))
-    eventually(lambda: list((node.data_dir / "incoming").iterdir()) == [])
+    eventually(lambda: node.incoming() == [])
     assert {path.stem for path in node.stored()} == set(modality.acknowledged)
     node.post(f"/api/studies/{modality.study}/complete")
     eventually(lambda: [event["instances"] for event in node.events()] == [len(modality.acknowledged)])
@@ -168,7 +168,7 @@ def test_a_disk_that_is_full_to_the_last_byte(disk: Path, modality: tuple[LocalN
     for free in (60_000, 0):  # in the middle, at the first byte
         ballast.leave(free)
         assert [peer.store(), peer.echo(), peer.store()] == [FULL, SUCCESS, FULL]
-        assert list((node.data_dir / "incoming").iterdir()) == []
+        assert node.incoming() == []
         assert peer.find() == [0xFF00, 0x0000]
     ballast.leave(24_000)
     while peer.store(2_000) == SUCCESS:  # small ones, until not even they fit: the index has no room for all

@@ -34,8 +34,6 @@ STORING = [
     ("pread64", "EIO"),
     ("fdatasync", "EIO"),
     ("fdatasync", "ENOSPC"),
-    ("rename", "EIO"),
-    ("rename", "ENOSPC"),
     ("fsync", "EIO"),
     ("fsync", "ENOSPC"),
 ]
@@ -124,6 +122,21 @@ def test_a_store_whose_system_call_fails_is_not_acknowledged(nodes: Nodes, tmp_p
         assert number > 1, f"no {call} in a store any more: this test shows nothing"
     assert refused >= len(STORING)
     echo(node.port)
+    restarted(nodes, node, sender)
+
+
+@pytest.mark.parametrize("error", ["EIO", "ENOSPC"])
+def test_an_object_that_can_not_be_marked_as_whole_is_not_acknowledged(
+    nodes: Nodes, tmp_path: Path, error: str
+) -> None:
+    node = nodes.start_process(**LONG)
+    sender = Sender(node)
+    with failing(node.process.pid, "pwrite64", error, 1, tmp_path) as injected:
+        assert sender.send() == "0xA700"
+        assert injected.count == 1, "the index writes with it too, but has nothing to write"
+    assert files(node.data_dir / "incoming") == set()
+    assert sender.send() == "0x0000"
+    settled(node, sender)
     restarted(nodes, node, sender)
 
 

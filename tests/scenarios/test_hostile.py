@@ -56,7 +56,7 @@ def nothing_is_left_behind(node: LocalNode) -> Iterator[None]:
     """After each case a C-ECHO is answered within a second, and no part of an object stays."""
     yield
     wire.echo(node.port)
-    eventually(lambda: not list((node.data_dir / "incoming").glob("*.part")), 5)
+    eventually(lambda: not node.incoming(), 5)
 
 
 @pytest.mark.parametrize("name", OPENINGS)
@@ -131,7 +131,7 @@ def test_half_close_after_the_request(node: LocalNode) -> None:
 def test_peer_gone_inside_an_object(node: LocalNode, ending: str) -> None:
     with Wire.established(node.port) as peer:
         peer.send(in_data_set())
-        eventually(lambda: list((node.data_dir / "incoming").glob("*.part")))
+        eventually(node.incoming)
         if ending == "reset":
             peer.reset()
         else:

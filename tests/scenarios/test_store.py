@@ -227,7 +227,7 @@ def test_killed_inside_an_object(nodes: Nodes) -> None:
     )
     with Wire.established(node.port) as peer:
         peer.send(*begun)
-        eventually(lambda: any(name.endswith(".part") for name in folder(node, "incoming")))
+        eventually(lambda: folder(node, "incoming"))
         node.kill()
     again = nodes.start()
     assert [path.stem for path in again.stored()] == [f"{UID}.5.1"]

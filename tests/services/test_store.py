@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +93,75 @@ def test_the_object_is_durable_before_it_is_handed_on(node: Node, monkeypatch: p
     )
     node.store()
     assert order == ["fdatasync", "fsync", "handed on"]
+
+
+def carried_out(service: StoreService, number: int, context: Context = CONTEXT) -> int:
+    """The status of one object, from its command to the moment when its answer is out."""
+    uid = f"{UID}.{number}"
+    operation = service.begin(context, REQUEST._replace(sop_instance=uid))
+    operation.write([memoryview(encoded(ct(SOPInstanceUID=uid)))])
+    (answer,) = operation.finish()
+    service.answered(context)
+    return answer.status
+
+
+def test_the_file_of_the_third_object_waits_for_it(node: Node) -> None:
+    """... and who sends one alone, as many do, leaves no file that nobody needed."""
+    service, empty = node.service(), []
+    for number in range(4):
+        assert carried_out(service, number) == 0
+        empty.append(sorted(path.stem for path in node.folder.rglob("*.dcm") if not path.stat().st_size))
+    assert [len(names) for names in empty] == [0, 1, 1, 1]
+    assert [one.name for one in node.accepted[2:]] == [empty[1][0], empty[2][0]]
+    service.ended(CONTEXT.association)
+    assert len(node.files()) == 4
+    assert carried_out(service, 5) == 0, "a number that comes again begins anew"
+    assert len(node.files()) == 5
+
+
+def test_what_is_prepared_is_for_one_association(node: Node) -> None:
+    service, other = node.service(), replace(CONTEXT, association=43)
+    for number in range(2):
+        carried_out(service, number)
+    carried_out(service, 2, other)
+    service.ended(other.association)
+    assert [path.stat().st_size for path in node.folder.rglob("*.dcm")].count(0) == 1
+    service.ended(CONTEXT.association)
+    assert len(node.files()) == 3
+
+
+def test_a_file_that_can_not_be_prepared_is_nobodys_trouble_yet(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = node.service()
+    carried_out(service, 0)
+
+    def full() -> None:
+        raise StorageError("injected")
+
+    monkeypatch.setattr(node.objects, "prepare", full)
+    service.answered(CONTEXT)
+    operation = service.begin(CONTEXT, REQUEST)
+    (answer,) = operation.finish()
+    assert (answer.status, answer.why) == (StorageError.status, "injected")
+    monkeypatch.undo()
+    assert carried_out(service, 1) == 0
+
+
+def test_a_file_that_was_prepared_outlives_a_refusal(node: Node) -> None:
+    why: list[str] = []
+    node.refusal = lambda: why[0] if why else None
+    service = node.service()
+    for number in range(2):
+        carried_out(service, number)
+    before = node.files()
+    why.append("disk full")
+    assert carried_out(service, 2) == StorageError.status
+    assert node.files() == before
+    why.clear()
+    assert carried_out(service, 3) == 0
+    service.ended(CONTEXT.association)
+    assert len(node.files()) == 3
 
 
 REFUSED: dict[str, tuple[bytes, Command, int]] = {
