@@ -379,5 +379,7 @@ def processes(config: Config) -> int:
     """How many receivers are configured; 0: associations are threads of the node's own process."""
     configured = config.dicom.receivers
     if configured == "auto":
-        return min(len(os.sched_getaffinity(0)), 4)
+        # Two a processor: threads of one process wait for each other's turn to run Python. One index takes in what four
+        # can bring.
+        return min(2 * len(os.sched_getaffinity(0)), 4)
     return configured
