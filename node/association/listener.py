@@ -26,9 +26,9 @@ from node.peers import Peer
 from node.services.base import Service
 
 BACKLOG: Final = 128
-# An uncompressed CT image in one read, if it is there: with half of it one takes a twentieth longer, twice of it saves
-# nothing.
-BUFFER_BYTES: Final = 524_288 + 16_384
+# What is read at once is written at once. Half of it costs a CT image a twentieth more; twice of it saves nothing, and
+# has the page cache look for memory in pieces so large that a machine may have to make room for each.
+BUFFER_BYTES: Final = 262_144 + 16_384
 # Connections that have not negotiated yet, beside the associations: a flood of them evicts its own oldest.
 MAX_PENDING: Final = 256
 # Studies that an open association is remembered to have brought some of.
