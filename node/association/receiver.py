@@ -246,7 +246,7 @@ class Receiver:
                 self._count(answer)  # also when the peer did not wait for it: the object was received
         self._operation = None
         service = self._services.get(request.command.field)
-        if service is not None:
+        if service is not None and not isinstance(operation, Refused):
             service.answered(self._context(request))
 
     def _count(self, answer: Answer) -> None:

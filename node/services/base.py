@@ -58,7 +58,8 @@ class Service(Protocol):
         """Raises nothing for bad input: the operation's answers say what is wrong with it."""
 
     def answered(self, context: Context) -> None:
-        """The last answer of an operation is out: time to prepare for the next, while the peer reads and writes."""
+        """The last answer of an operation that was not refused is out: time to prepare for the next, while the peer
+        reads and writes."""
         return
 
     def ended(self, association: int) -> None:

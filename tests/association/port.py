@@ -47,6 +47,7 @@ class Sink(Service):
     on_write: Callable[[], object] = lambda: None
     sizes: list[int] = field(default_factory=list)
     abandoned: int = 0
+    told: list[str] = field(default_factory=list)  # what it heard between operations
 
     def begin(self, context: Context, command: Command) -> Operation:
         return self
@@ -60,6 +61,12 @@ class Sink(Service):
 
     def abandon(self) -> None:
         self.abandoned += 1
+
+    def answered(self, context: Context) -> None:
+        self.told.append(f"answered {context.association}")
+
+    def ended(self, association: int) -> None:
+        self.told.append(f"ended {association}")
 
 
 @dataclass

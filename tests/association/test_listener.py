@@ -100,6 +100,18 @@ def test_a_fault_ends_one_association_and_is_reported(start: Start) -> None:
     eventually(lambda: ("TESTER", "failed") in port.seen.ended)
 
 
+def test_a_service_hears_of_the_pauses(start: Start) -> None:
+    """When an answer is out, when the association is over; but not that something else than the service refused."""
+    port = start()
+    with Wire.established(port.number) as peer:
+        for _ in range(2):
+            assert peer.send(STORED).status() == "0x0000"
+        assert peer.send(message(ECHO, store_rq("1.2.3"), bytes(100))).status() == "0x0122"
+        assert peer.send(STORED).status() == "0x0000"
+        assert peer.send(STORED[:-10])
+    eventually(lambda: port.sink.told == ["answered 1"] * 3 + ["ended 1"])
+
+
 def test_object_is_abandoned_when_its_peer_is_lost(start: Start) -> None:
     port = start()
     with Wire.established(port.number) as peer:

@@ -234,6 +234,22 @@ def test_killed_inside_an_object(nodes: Nodes) -> None:
     assert folder(again, "incoming") == []
 
 
+def test_killed_between_two_objects(nodes: Nodes) -> None:
+    """The file that was made for the next object is no object, and nothing to warn of."""
+    node = nodes.start_process(completion__quiet_seconds="600")
+    with Wire.established(node.port) as peer:
+        for number in range(2):
+            uid = f"{UID}.6.{number}"
+            data = encoded(ct(SOPInstanceUID=uid), EXPLICIT)
+            assert peer.send(message(STORE, store_rq(uid), data)).status() == "0x0000"
+        eventually(lambda: len(node.stored()) == 2 and len(folder(node, "incoming")) == 1)
+        node.kill()
+    again = nodes.start_process()
+    assert [path.stem for path in again.stored()] == [f"{UID}.6.0", f"{UID}.6.1"]
+    assert folder(again, "incoming") == []
+    assert "object_torn" not in again.log()
+
+
 # --- who may
 
 
