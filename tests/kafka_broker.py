@@ -18,8 +18,8 @@ from types import TracebackType
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, Message, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from tests import jars
 
@@ -177,26 +177,44 @@ class KafkaBroker:
         return found
 
     def read_all(self, topic: str, **config: Any) -> list[Message]:
-        """Every record that the topic holds now, partition by partition in their order."""
+        """Every record that the topic holds now, partition by partition in their order.
+
+        A commit is acknowledged before its markers are in the partitions, and until then a reader of committed
+        records is told of an end before them. So this end is the one that counts what is not committed yet.
+        """
         consumer = self._consumer({"enable.partition.eof": True, **config})
         found: list[Message] = []
         try:
             self._assign(consumer, topic, 10.0)
-            open_partitions = {partition.partition for partition in consumer.assignment()}
+            open_partitions = self._ends(consumer.assignment())
             deadline = time.monotonic() + 30.0
             while open_partitions and time.monotonic() < deadline:
                 message = consumer.poll(1.0)
                 if message is None:
                     continue
                 error = message.error()
+                partition = message.partition()
                 if error is None:
                     found.append(message)
-                elif error.code() == KafkaError._PARTITION_EOF:
-                    open_partitions.discard(message.partition())
-            assert not open_partitions, f"{topic}: end of partitions {open_partitions} not reached"
+                elif (
+                    error.code() == KafkaError._PARTITION_EOF
+                    and partition in open_partitions
+                    and message.offset() >= open_partitions[partition]
+                ):
+                    del open_partitions[partition]
+            assert not open_partitions, f"{topic}: ends of partitions {open_partitions} not reached"
         finally:
             consumer.close()
         return found
+
+    def _ends(self, partitions: Iterable[TopicPartition]) -> dict[int, int]:
+        """The offset after the last record of each partition, whether or not that is committed."""
+        admin = AdminClient({"bootstrap.servers": self.bootstrap})
+        asked = admin.list_offsets(
+            {TopicPartition(one.topic, one.partition): OffsetSpec.latest() for one in partitions},
+            isolation_level=IsolationLevel.READ_UNCOMMITTED,
+        )
+        return {one.partition: answer.result(10).offset for one, answer in asked.items()}
 
     def _consumer(self, config: dict[str, Any]) -> Consumer:
         return Consumer(
