@@ -15,10 +15,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, Protocol
+from typing import Final
 
 from node.association.crew import Crew
 from node.association.negotiation import Negotiator
+from node.association.places import OwnPlaces, Places
 from node.association.receiver import Observer, Receiver, Timeouts
 from node.association.transport import Deadline, PlainTransport, TlsTransport, Transport
 from node.errors import DeadlineExceeded, NodeError
@@ -35,7 +36,9 @@ MAX_PENDING: Final = 256
 _REMEMBERED_STUDIES: Final = 256
 _KEPT_BUFFERS: Final = 8
 # How long a connection is left to a process that has fewer: four scanners that connect at once must not meet in one.
+# On busy processors that process may have to wait for its time slice, which takes some milliseconds.
 _TURN_SECONDS: Final = 0.001
+_TURNS: Final = 5
 # accept() fails like this only when the listening socket itself is gone; all else is one peer's bad luck,
 # or a lack that passes.
 _SOCKET_LOST: Final = (errno.EBADF, errno.EINVAL, errno.ENOTSOCK)
@@ -52,60 +55,6 @@ class ListenerOptions:
     max_pdu: int
     timeouts: Timeouts
     tls: ssl.SSLContext | None = None
-
-
-class Places(Protocol):
-    """Counts associations against the limits of [dicom] and [[peers]], wherever they are open."""
-
-    def take(self, peer: Peer) -> str | None:
-        """Count one more of ``peer`` in, or say why there is no room."""
-
-    def give_back(self, peer: Peer) -> None:
-        """One of ``peer`` has ended."""
-
-    def connected(self, count: int) -> None:
-        """So many connections are open here, associations or not."""
-
-    def others_have_fewer(self) -> bool:
-        """Another process accepts on the same socket and has fewer connections open."""
-
-
-class OwnPlaces:
-    """The places of a listener that is the only one."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._taken: Counter[Peer] = Counter()
-        self._lock = threading.Lock()
-
-    def take(self, peer: Peer) -> str | None:
-        with self._lock:
-            if self._taken.total() >= self._limit:
-                return full(self._limit)
-            if peer.max_associations and self._taken[peer] >= peer.max_associations:
-                return full_of(peer)
-            self._taken[peer] += 1
-            return None
-
-    def give_back(self, peer: Peer) -> None:
-        with self._lock:
-            self._taken[peer] -= 1
-
-    def connected(self, count: int) -> None:
-        """Nobody else wants to know."""
-
-    def others_have_fewer(self) -> bool:
-        return False
-
-
-def full(limit: int) -> str:
-    """Why nobody is let in."""
-    return f"{limit} associations are open (dicom.max_associations)"
-
-
-def full_of(peer: Peer) -> str:
-    """Why no caller of this entry is let in."""
-    return f"{peer.max_associations} associations of {peer.ae_title!r} are open ([[peers]] max_associations)"
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -267,8 +216,7 @@ class Listener:
         waiting.register(self._socket, select.POLLIN)
         while not self._stopping:
             waiting.poll()
-            if self._places.others_have_fewer():
-                time.sleep(_TURN_SECONDS)
+            self._give_way(waiting)
             try:
                 sock, address = self._socket.accept()
             except BlockingIOError:
@@ -287,6 +235,15 @@ class Listener:
             except OSError as error:  # gone already
                 sock.close()
                 self._observer.association_ended("", str(address[0]), "lost", str(error), 0)
+
+    def _give_way(self, waiting: select.poll) -> None:
+        """Until a connection is here that is not better taken by another process, or that nobody else takes."""
+        for _ in range(_TURNS):
+            if not self._places.others_have_fewer():
+                return
+            time.sleep(_TURN_SECONDS)
+            if not waiting.poll(0):
+                return
 
     def _wrapped(self, sock: socket.socket) -> socket.socket:
         """The socket that the connection keeps; a TLS handshake waits until its own thread has it."""

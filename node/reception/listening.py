@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Final, Protocol
 
 from node import wiring
-from node.association.listener import Listener, ListenerOptions, Places
+from node.association.listener import Listener, ListenerOptions
 from node.association.negotiation import Negotiator
+from node.association.places import Places
 from node.association.receiver import Observer, Timeouts
 from node.association.tls import TlsFiles
 from node.config import Config

@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Any, Final, NamedTuple, TypeVar
 
 from node import wiring
-from node.association.listener import full, full_of
+from node.association.places import full, full_of
 from node.association.tls import TlsFiles
 from node.config import Config
 from node.errors import IndexUnavailable

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from node.association.listener import Listener, ListenerOptions, Places
+from node.association.listener import Listener, ListenerOptions
 from node.association.negotiation import Negotiator
+from node.association.places import Places
 from node.association.receiver import Timeouts
 from node.peers import Peers
 from node.services import dimse

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from node.association.listener import BufferPool, OwnPlaces
+from node.association.listener import BufferPool
+from node.association.places import OwnPlaces
 from node.association.receiver import Timeouts
 from node.errors import StorageError
 from node.services import dimse
@@ -240,30 +241,38 @@ def test_stop_does_not_wait_for_strangers(start: Start) -> None:
 
 
 class Crowded(OwnPlaces):
-    """As if another process on the socket had fewer connections; tells what the listener says it has."""
+    """As if another process on the socket had fewer connections, the first ``times`` that it is asked; tells what the
+    listener says it has."""
 
-    def __init__(self) -> None:
+    def __init__(self, times: int) -> None:
         super().__init__(10)
         self.told: list[int] = []
         self.asked = 0
+        self._times = times
 
     def connected(self, count: int) -> None:
         self.told.append(count)
 
     def others_have_fewer(self) -> bool:
         self.asked += 1
-        return True
+        return self.asked <= self._times
 
 
 def test_a_connection_that_nobody_else_takes_is_taken(start: Start) -> None:
-    places = Crowded()
+    places = Crowded(1000)
     port = start(places=places)
     for _ in range(2):
         with Wire.established(port.number):
             assert port.listener.associations == 1
         eventually(lambda: port.listener.associations == 0)
     eventually(lambda: places.told == [0, 1, 0, 1, 0])
-    assert places.asked >= 2
+    assert 2 < places.asked < 1000, "each time it gave way more than once, but not for ever"
+
+
+def test_who_gives_way_takes_a_connection_once_the_others_have_as_many(start: Start) -> None:
+    places = Crowded(2)
+    with Wire.established(start(places=places).number):
+        assert places.asked == 3
 
 
 class FailingOnce:

@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 
-from node.association.listener import OwnPlaces, Places
+from node.association.places import OwnPlaces, Places
 from node.peers import Peer, Peers
 from node.reception.board import SLOTS, Board
 from node.reception.worker import _Places
