@@ -193,15 +193,13 @@ class KafkaBroker:
                 if message is None:
                     continue
                 error = message.error()
-                partition = message.partition()
+                partition, offset = message.partition(), message.offset()
                 if error is None:
                     found.append(message)
-                elif (
-                    error.code() == KafkaError._PARTITION_EOF
-                    and partition in open_partitions
-                    and message.offset() >= open_partitions[partition]
-                ):
-                    del open_partitions[partition]
+                elif error.code() == KafkaError._PARTITION_EOF and partition in open_partitions:
+                    assert offset is not None
+                    if offset >= open_partitions[partition]:
+                        del open_partitions[partition]
             assert not open_partitions, f"{topic}: ends of partitions {open_partitions} not reached"
         finally:
             consumer.close()
@@ -210,8 +208,9 @@ class KafkaBroker:
     def _ends(self, partitions: Iterable[TopicPartition]) -> dict[int, int]:
         """The offset after the last record of each partition, whether or not that is committed."""
         admin = AdminClient({"bootstrap.servers": self.bootstrap})
+        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
         asked = admin.list_offsets(
-            {TopicPartition(one.topic, one.partition): OffsetSpec.latest() for one in partitions},
+            {TopicPartition(one.topic, one.partition): latest for one in partitions},
             isolation_level=IsolationLevel.READ_UNCOMMITTED,
         )
         return {one.partition: answer.result(10).offset for one, answer in asked.items()}

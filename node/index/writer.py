@@ -25,8 +25,8 @@ from node.timing import Time
 BATCH_SECONDS: Final = 0.05
 _BUSY_BATCH_SECONDS: Final = 0.25
 MAX_BATCH: Final = 512
-# Objects that may wait for the index. Beyond it C-STORE answers 0xA700: what is acknowledged but not indexed
-# is safe on disk, yet nobody should wait for it for hours.
+# Objects that may wait for the index. Beyond it a C-STORE waits, in the end for 0xA700: what is acknowledged but not
+# indexed is safe on disk, yet nobody should wait for it for hours.
 MAX_WAITING: Final = 4_096
 # ... and what their headers may hold together: a usual one has 2 kB, a hostile one megabytes.
 MAX_WAITING_BYTES: Final = 134_217_728
@@ -138,6 +138,16 @@ class IndexWriter:
         if len(self._waiting) >= MAX_WAITING or self._waiting_bytes >= MAX_WAITING_BYTES:
             return f"{len(self._waiting)} objects wait for the index: {self._failing or 'it is behind'}"[:64]
         return None
+
+    def wait_for_room(self, seconds: float) -> str | None:
+        """``refusal``, after waiting for the index to catch up while nothing says that it can't."""
+        if self.refusal() is None:
+            return None
+        with self._condition:
+            self._condition.wait_for(
+                lambda: self.refusal() is None or self._failing or self._ended or self._stopping, seconds
+            )
+        return self.refusal()
 
     @property
     def failing(self) -> str | None:

@@ -36,7 +36,7 @@ class Board:
 
     @property
     def behind(self) -> bool:
-        """The index can't take more now: receivers answer 0xA700."""
+        """The index can't take more now: receivers let their peers wait, in the end for 0xA700."""
         return self._view[0] != 0
 
     @behind.setter

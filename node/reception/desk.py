@@ -9,6 +9,7 @@ from node.index.writer import IndexWriter
 from node.metrics import Metrics
 from node.model import Received, Rejection
 from node.objects.files import FileObjects
+from node.reception.listening import PATIENCE_SECONDS
 from node.timing import Time
 
 
@@ -36,6 +37,10 @@ class IndexDesk:
     def behind(self) -> str | None:
         """Why the index can take no more now, or None."""
         return self._writer.refusal()
+
+    def wait_for_room(self) -> str | None:
+        """Why the index can take no more, though it had time to catch up; None when it can."""
+        return self._writer.wait_for_room(PATIENCE_SECONDS)
 
     def found(self, level: str, status: int) -> None:
         """A query ended."""

@@ -29,6 +29,9 @@ _log = get_logger(__name__)
 # this long, in which a disk can't be filled by that much; near the limit, for each object.
 _SPACE_SECONDS: Final = 0.1
 _MUCH_MORE: Final = 1_000_000_000  # bytes
+# How long an object waits at the door for an index that is behind: less than senders wait for an answer, and more than
+# a disk hesitates. A sender that is slowed down does not notice; one that is refused has to send again.
+PATIENCE_SECONDS: Final = 10.0
 
 
 class Desk(Protocol):
@@ -42,8 +45,8 @@ class Desk(Protocol):
 
         Raises ``IndexUnavailable``."""
 
-    def behind(self) -> str | None:
-        """Why the index can take no more now, or None."""
+    def wait_for_room(self) -> str | None:
+        """Why the index can take no more, though it had ``PATIENCE_SECONDS`` to catch up; None when it can."""
 
     def found(self, level: str, status: int) -> None:
         """A query ended."""
@@ -88,7 +91,7 @@ class _Ports:
         self._desk.put(received)
 
     def refusal(self) -> str | None:
-        return self.space.full() or self._desk.behind()
+        return self.space.full() or self._desk.wait_for_room()
 
     def collides(self, received: Received) -> bool:
         self._desk.catch_up()

@@ -23,7 +23,7 @@ from node.model import Received, Rejection
 from node.peers import Peer
 from node.reception.board import Board
 from node.reception.channel import Channel, ChannelClosed
-from node.reception.listening import make_listener
+from node.reception.listening import PATIENCE_SECONDS, make_listener
 from node.telemetry import log_failed_association
 from node.timing import SystemTime
 
@@ -40,6 +40,7 @@ _REPORT_SECONDS: Final = 0.25
 # Reports that may wait: an owner that does not read slows its receivers down, as it would its own threads.
 _MOST_REPORTS: Final = 10_000
 _CATCH_UP_SECONDS: Final = 40.0  # the owner itself gives up after 30
+_LOOK_SECONDS: Final = 0.01  # between two looks at the board
 
 
 _One = TypeVar("_One")
@@ -290,8 +291,13 @@ class _Desk:
         except (ChannelClosed, TimeoutError) as error:
             raise IndexUnavailable(f"index is behind: {error or 'no answer'}") from error
 
-    def behind(self) -> str | None:
-        return "objects wait for the index" if self._board.behind else None
+    def wait_for_room(self) -> str | None:
+        until = time.monotonic() + PATIENCE_SECONDS
+        while self._board.behind:
+            if time.monotonic() >= until:
+                return f"objects wait for the index, longer than {PATIENCE_SECONDS:g} s"
+            time.sleep(_LOOK_SECONDS)
+        return None
 
 
 class _Places:

@@ -97,6 +97,35 @@ def test_too_many_waiting_are_refused(arrivals: Arrivals) -> None:
     assert len(refusal) <= 64, "it becomes an Error Comment (LO)"
 
 
+def test_who_comes_when_too_many_wait_gets_room_once_some_are_written(
+    arrivals: Arrivals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "MAX_WAITING", 3)
+    assert arrivals.writer.wait_for_room(10) is None
+    for number in range(1, 4):
+        arrivals.writer.put(arrivals.land(ct(number)))
+    assert arrivals.writer.wait_for_room(0.01) == "3 objects wait for the index: it is behind"
+    arrivals.writer.start()
+    assert arrivals.writer.wait_for_room(20) is None
+    arrivals.writer.wait_until_current()
+    assert len(indexed(arrivals)) == 3
+
+
+def test_nobody_waits_for_an_index_that_fails(arrivals: Arrivals, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "MAX_WAITING", 3)
+    monkeypatch.setattr(writer, "MAX_BATCH", 1)
+    errors = [IndexUnavailable("database or disk is full")] * 1000
+    failing = Failing(arrivals.intake.apply, *errors)
+    monkeypatch.setattr(arrivals.intake, "apply", failing)
+    for number in range(1, 5):
+        arrivals.writer.put(arrivals.land(ct(number)))
+    arrivals.writer.start()
+    eventually(lambda: arrivals.writer.failing)
+    assert arrivals.writer.wait_for_room(3600) == "3 objects wait for the index: database or disk is full"
+    failing.errors.clear()
+    eventually(lambda: arrivals.writer.wait_for_room(20) is None)
+
+
 def test_headers_too_large_to_wait_together_are_refused(arrivals: Arrivals) -> None:
     """A stuck index and a hostile sender: few objects, and all of the memory. What is written waits no more."""
     landed = arrivals.land(ct(1))

@@ -145,16 +145,34 @@ def an_owner_that_does_not_read_slows_it_down() -> None:
         assert {item.name + ".dcm" for item in house.items} == set(house.incoming())
 
 
-def it_refuses_while_the_index_is_behind() -> None:
+def it_waits_for_an_index_that_is_behind() -> None:
     with closing(House()) as house:
         house.read()
+        answers: list[str] = []
         with Wire.established(house.port) as wire:
             assert store(wire, 1) == "0x0000"
             house.board.behind = True
-            assert store(wire, 2) == "0xA700"
+            sender = background(lambda: answers.append(store(wire, 2)))
+            sender.join(0.3)
+            assert not answers
             house.board.behind = False
-            assert store(wire, 3) == "0x0000"
+            sender.join(20)
+            assert answers == ["0x0000"]
         eventually(lambda: len(house.items) == 2)
+
+
+def it_refuses_while_the_index_stays_behind() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(worker, "PATIENCE_SECONDS", 0.05)  # for the receiver, which is forked from this process
+        with closing(House()) as house:
+            house.read()
+            with Wire.established(house.port) as wire:
+                assert store(wire, 1) == "0x0000"
+                house.board.behind = True
+                assert store(wire, 2) == "0xA700"
+                house.board.behind = False
+                assert store(wire, 3) == "0x0000"
+            eventually(lambda: len(house.items) == 2)
 
 
 def associations_stand_on_the_board() -> None:
@@ -325,7 +343,8 @@ def test_records_gather_longer_when_they_come_without_a_pause(
         what_was_answered_is_told_before_a_question_is_answered,
         many_are_told_without_a_question,
         an_owner_that_does_not_read_slows_it_down,
-        it_refuses_while_the_index_is_behind,
+        it_waits_for_an_index_that_is_behind,
+        it_refuses_while_the_index_stays_behind,
         associations_stand_on_the_board,
         it_stops_when_told,
         it_ends_with_its_owner,
