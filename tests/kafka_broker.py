@@ -6,7 +6,6 @@ Its jars come from Maven Central once and stay in ``build/kafka-libs``.
 from __future__ import annotations
 
 import base64
-import socket
 import string
 import subprocess
 import threading
@@ -22,18 +21,12 @@ from confluent_kafka import Consumer, IsolationLevel, KafkaError, Message, Topic
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from tests import jars
+from tests.ports import free_port
 
 _SETUP = jars.KAFKA.pom.parent
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 30.0
-
-
-def free_port() -> int:
-    """A loopback port that nothing listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class KafkaBroker:
@@ -104,10 +97,11 @@ class KafkaBroker:
     def _format(self) -> None:
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")  # as Kafka writes a Uuid
         tool = self._java("kafka.tools.StorageTool", "format", "--standalone")
-        subprocess.run(
+        made = subprocess.run(
             [*tool, f"--cluster-id={cluster}", "-c", str(self._properties)],  # it may begin with "-"
-            capture_output=True, text=True, check=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
+        assert made.returncode == 0, f"Kafka's storage was not formatted:\n{made.stdout}"
 
     def start(self) -> None:
         """Start, and return when clients are served."""

@@ -18,7 +18,8 @@ from confluent_kafka.admin import (
     UserScramCredentialUpsertion,
 )
 
-from tests.kafka_broker import KafkaBroker, free_port
+from tests.kafka_broker import KafkaBroker
+from tests.ports import free_port
 
 USER = "node"
 PASSWORD = "s3cret"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.harness import eventually
-from tests.kafka_broker import free_port
+from tests.ports import free_port
 
 
 class Orthanc:

@@ -19,6 +19,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from tests.ports import free_port
+
 _START_SECONDS: Final = 30.0
 _STOP_SECONDS: Final = 20.0
 _HOST: Final = "127.0.0.1"
@@ -55,7 +57,7 @@ def started(receiver: Receiver, folder: Path) -> Iterator[Running]:
     """Starts ``receiver`` with ``folder``/data to store in; RuntimeError when it does not come to listen."""
     data = folder / "data"
     data.mkdir(parents=True)
-    port = 0 if receiver.ready else _free_port()
+    port = 0 if receiver.ready else free_port()
     arguments, environment = receiver.command(data, port)
     with (folder / "log").open("w+") as log:
         process = subprocess.Popen(
@@ -90,12 +92,6 @@ def _stop(process: subprocess.Popen[str]) -> None:
         process.wait()
     if process.stdout:
         process.stdout.close()
-
-
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind((_HOST, 0))
-        return int(sock.getsockname()[1])
 
 
 def _announced_port(process: subprocess.Popen[str], ready: re.Pattern[str], folder: Path) -> int:
@@ -183,7 +179,7 @@ def _orthanc(sync: bool) -> Callable[[Path, int], Command]:
             "DicomAet": "ORTHANC",
             "DicomCheckCalledAet": False,
             "DicomAlwaysAllowStore": True,
-            "HttpPort": _free_port(),
+            "HttpPort": free_port(),
             "RemoteAccessAllowed": False,
             "StorageDirectory": str(data),
             "IndexDirectory": str(data),

@@ -21,8 +21,9 @@ from node.index import intake
 from node.services import dimse
 from tests.guide.blocks import Block, blocks
 from tests.guide.reader import Reader
-from tests.kafka_broker import KafkaBroker, free_port
+from tests.kafka_broker import KafkaBroker
 from tests.orthanc import Orthanc
+from tests.ports import free_port
 from tests.scenarios.sender import instance, new_uid
 from tests.tools import ROOT
 

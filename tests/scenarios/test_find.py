@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import subprocess
-import urllib.error
-import urllib.request
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +17,7 @@ from pynetdicom import AE
 
 from node.index import schema
 from tests.harness import Address, LocalNode, Nodes, eventually
+from tests.orthanc import Orthanc
 from tests.tools import dcmtk
 
 PATIENT_ROOT = "1.2.840.10008.5.1.4.1.2.1.1"
@@ -238,79 +234,31 @@ def test_a_caller_without_the_service_is_told_so(nodes: Nodes) -> None:
     assert (found, last.Status) == ([], 0x0124)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-class Orthanc:
-    """An Orthanc that knows the node as its modality «node»."""
-
-    def __init__(self, folder: Path, node: Address) -> None:
-        folder.mkdir()
-        self._url = f"http://127.0.0.1:{(http := free_port())}"
-        configuration = {
-            "StorageDirectory": str(folder / "db"),
-            "IndexDirectory": str(folder / "db"),
-            "HttpPort": http,
-            "DicomServerEnabled": False,
-            "DicomAet": "ORTHANC",
-            "AuthenticationEnabled": False,
-            "RemoteAccessAllowed": False,
-            "Plugins": [],
-            "DicomModalities": {"node": [node.ae_title, "127.0.0.1", node.port]},
-        }
-        (folder / "orthanc.json").write_text(json.dumps(configuration))
-        self._log = (folder / "orthanc.log").open("wb")
-        self._process = subprocess.Popen(
-            ["Orthanc", str(folder / "orthanc.json")],
-            env=dict(os.environ, TCP_NODELAY="1"),
-            stdout=self._log,
-            stderr=subprocess.STDOUT,
-        )
-        eventually(self._is_up, 60)
-
-    def _is_up(self) -> bool:
-        assert self._process.poll() is None, Path(self._log.name).read_text()
-        try:
-            return bool(self.request("/system"))
-        except urllib.error.URLError:
-            return False
-
-    def request(self, path: str, body: Any = None) -> Any:
-        data = None if body is None else json.dumps(body).encode()
-        with urllib.request.urlopen(self._url + path, data=data, timeout=30) as response:
-            return json.loads(response.read())
-
-    def query(self, level: str, **keys: str) -> list[dict[str, str]]:
-        made = self.request("/modalities/node/query", {"Level": level, "Query": keys})
-        return list(self.request(f"{made['Path']}/answers?expand&simplify"))
-
-    def stop(self) -> None:
-        self._process.terminate()
-        self._process.wait(60)
-        self._log.close()
-
-
 @pytest.fixture
 def orthanc(node: LocalNode, tmp_path: Path) -> Iterator[Orthanc]:
-    started = Orthanc(tmp_path / "orthanc", node)
+    """It knows the node as its modality «node»."""
+    started = Orthanc(tmp_path / "orthanc", {"node": (node.ae_title, node.port)})
     yield started
     started.stop()
 
 
+def _answers(orthanc: Orthanc, level: str, **keys: str) -> list[dict[str, str]]:
+    made = orthanc.call("/modalities/node/query", {"Level": level, "Query": keys})
+    return list(orthanc.call(f"{made['Path']}/answers?expand&simplify"))
+
+
 @pytest.mark.orthanc
 def test_orthanc_asks(orthanc: Orthanc) -> None:
-    (study,) = orthanc.query("Study", PatientName="röe*", StudyDate="", ModalitiesInStudy="")
+    (study,) = _answers(orthanc, "Study", PatientName="röe*", StudyDate="", ModalitiesInStudy="")
     assert study["PatientName"] == "Röe^Jürgen"
     assert (study["StudyDate"], study["ModalitiesInStudy"]) == ("20240120", "MR")
-    series = orthanc.query("Series", StudyInstanceUID="1.9.1", SeriesInstanceUID="", Modality="")
+    series = _answers(orthanc, "Series", StudyInstanceUID="1.9.1", SeriesInstanceUID="", Modality="")
     assert {each["SeriesInstanceUID"]: each["Modality"] for each in series} == {
         "1.9.1.1": "CT",
         "1.9.1.2": "PT",
     }
-    images = orthanc.query(
+    images = _answers(
+        orthanc,
         "Instance",
         StudyInstanceUID="1.9.1",
         SeriesInstanceUID="1.9.1.1",
@@ -318,9 +266,9 @@ def test_orthanc_asks(orthanc: Orthanc) -> None:
         InstanceNumber="",
     )
     assert sorted(each["InstanceNumber"] for each in images) == ["1", "2"]
-    assert [each["PatientID"] for each in orthanc.query("Patient", PatientID="P*", PatientName="doe*")] == [
-        "P1"
-    ]
+    assert [
+        each["PatientID"] for each in _answers(orthanc, "Patient", PatientID="P*", PatientName="doe*")
+    ] == ["P1"]
 
 
 @pytest.mark.shared

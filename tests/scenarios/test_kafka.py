@@ -13,7 +13,8 @@ from node.index.engine import Engine
 from node.index.outbox import Outbox
 from node.publish.kafka import KafkaPublisher
 from node.publish.kafka_options import KafkaOptions
-from tests.kafka_broker import KafkaBroker, free_port
+from tests.kafka_broker import KafkaBroker
+from tests.ports import free_port
 from tests.publish.events import event
 from tests.scenarios.delivery import (
     assert_once_and_in_order,

@@ -20,8 +20,9 @@ from confluent_kafka.admin import AdminClient
 from node.index.engine import Engine
 from node.index.outbox import Outbox, add
 from tests.harness import eventually
-from tests.kafka_broker import KafkaBroker, free_port
+from tests.kafka_broker import KafkaBroker
 from tests.kafka_proxy import END_TXN, PRODUCE, LossyProxy
+from tests.ports import free_port
 from tests.publish.events import event
 from tests.scenarios.delivery import (
     assert_once_and_in_order,
