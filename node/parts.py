@@ -60,7 +60,7 @@ class Parts:
         self.studies = Studies(self.engine)
         self.outbox = Outbox(self.engine)
         intake = Intake(self._intake_rules(self.peers), self._same_bytes)
-        around = self._time, self._telemetry, self._indexed
+        around = self._time, self._telemetry, self._index_changed
         self.writer = IndexWriter(self.engine, intake, self.objects, *around)
         self.quarantine = QuarantineDesk(self.engine, intake, self.writer, self.objects, *around)
         self._connect_publication()
@@ -130,11 +130,11 @@ class Parts:
 
     # what the parts ask of each other
 
-    def _indexed(self) -> None:
+    def _index_changed(self) -> None:
         self.clock.arrived()
         self.retention.wake()
         if isinstance(self.listener, Pool):
-            self.listener.behind_changed()
+            self.listener.room_changed()
 
     def _same_bytes(self, received: Received) -> bool | None:
         if not received.name:  # reindex: the object lies where it is indexed

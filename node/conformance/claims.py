@@ -63,7 +63,7 @@ STORE: Final = (
         errors.StorageError.status,
         "Refused: Out of Resources",
         "nothing was kept: the disk is full or low (below a fifth of `objects.min_free_bytes`), a write or sync "
-        "failed, or the index has been too far behind for 10 seconds",
+        "failed, or too many objects wait for the index, which fails or has been behind for 10 seconds",
         "Send it again later; the node takes objects again by itself.",
     ),
     Status(

@@ -68,7 +68,7 @@ class WriterObserver(Observer, Protocol):
 
 
 class IndexWriter:
-    """Takes objects in the order they came. ``changed`` is called after each commit."""
+    """Takes objects in the order they came. ``changed`` is called after each commit, and when one failed."""
 
     def __init__(
         self,
@@ -186,6 +186,7 @@ class IndexWriter:
             with self._condition:  # nobody waits for a writer that is gone, and nothing more is taken
                 self._failing, self._ended = "the index writer has ended, see the log; restart the node", True
                 self._condition.notify_all()
+            self._changed()
             raise
         finally:
             with self._condition:
@@ -253,6 +254,7 @@ class IndexWriter:
             except (IndexUnavailable, StorageError) as error:
                 self._failing = str(error)
                 self._observer.index_failed(error, len(self._waiting) + len(batch))
+            self._changed()
             with self._condition:
                 self._condition.notify_all()  # whoever waits for the index is told why
                 self._condition.wait_for(

@@ -1,9 +1,9 @@
 """The few numbers that the owner and all receivers must see at once, in shared memory without a message.
 
-The first word is the owner's flag. Behind it each receiver has a row: how many associations it has open, how many of
-each [[peers]] entry with a limit of its own, and, if it runs, one more than its open connections. A receiver writes
-only its own row, which the owner clears when the receiver has died, and the owner writes the flag; aligned 32-bit
-values are written whole.
+The first word is the owner's: how the index stands. Behind it each receiver has a row: how many associations it has
+open, how many of each [[peers]] entry with a limit of its own, and, if it runs, one more than its open connections. A
+receiver writes only its own row, which the owner clears when the receiver has died, and the owner writes the first
+word; aligned 32-bit values are written whole.
 """
 
 from __future__ import annotations
@@ -13,10 +13,19 @@ import mmap
 import os
 import threading
 from collections.abc import Iterable, Mapping
+from enum import IntEnum
 from typing import Final
 
 _WORD: Final = 4
 SLOTS: Final = 64
+
+
+class Room(IntEnum):
+    """Whether the index can take one more object."""
+
+    THERE = 0
+    LATER = 1  # it is behind: peers wait, in the end for 0xA700
+    FAILING = 2  # it can't be written: there is nothing to wait for
 
 
 class Board:
@@ -35,13 +44,13 @@ class Board:
         self._lock = threading.Lock()
 
     @property
-    def behind(self) -> bool:
-        """The index can't take more now: receivers let their peers wait, in the end for 0xA700."""
-        return self._view[0] != 0
+    def room(self) -> Room:
+        """Whether the index can take more, as far as its owner has told."""
+        return Room(self._view[0])
 
-    @behind.setter
-    def behind(self, value: bool) -> None:
-        self._view[0] = int(value)
+    @room.setter
+    def room(self, value: Room) -> None:
+        self._view[0] = value
 
     @property
     def associations(self) -> int:

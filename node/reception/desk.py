@@ -9,6 +9,7 @@ from node.index.writer import IndexWriter
 from node.metrics import Metrics
 from node.model import Received, Rejection
 from node.objects.files import FileObjects
+from node.reception.board import Room
 from node.reception.listening import PATIENCE_SECONDS
 from node.timing import Time
 
@@ -34,9 +35,11 @@ class IndexDesk:
         """Everything that was put is indexed when this returns. Raises ``IndexUnavailable``."""
         self._writer.wait_until_current()
 
-    def behind(self) -> str | None:
-        """Why the index can take no more now, or None."""
-        return self._writer.refusal()
+    def room(self) -> Room:
+        """Whether the index can take one more object now."""
+        if self._writer.refusal() is None:
+            return Room.THERE
+        return Room.FAILING if self._writer.failing else Room.LATER
 
     def wait_for_room(self) -> str | None:
         """Why the index can take no more, though it had time to catch up; None when it can."""

@@ -8,6 +8,7 @@ from typing import Protocol
 from node.association.receiver import Observer
 from node.metrics import Stores
 from node.model import Received, Rejection
+from node.reception.board import Room
 
 
 class Owner(Protocol):
@@ -16,8 +17,8 @@ class Owner(Protocol):
     def put_all(self, items: Sequence[Received | Rejection]) -> None:
         """Durable objects and such for quarantine, in the order they came. Never blocks."""
 
-    def behind(self) -> str | None:
-        """Why the index can take no more, or None."""
+    def room(self) -> Room:
+        """Whether the index can take one more object now."""
 
     def catch_up(self) -> None:
         """Return when everything that was put is indexed. Raises ``IndexUnavailable``."""

@@ -181,12 +181,12 @@ class Pool:
             self._tls_fd = write_tls(tls)
         self._ask("reload", tls)
 
-    def behind_changed(self) -> None:
+    def room_changed(self) -> None:
         """The index took something, or can't: receivers see it on the board."""
         with self._board_lock:  # an answer that is older than another's must not be written over it
-            behind = self._owner.behind() is not None
-            if behind != self._board.behind:
-                self._board.behind = behind
+            room = self._owner.room()
+            if room is not self._board.room:
+                self._board.room = room
 
     def _ask(self, name: str, *arguments: Any) -> tuple[list[Any], list[int]]:
         """The answers of all receivers, and the process ids of those that gave none in time."""
@@ -273,7 +273,7 @@ class Pool:
 
     def _put(self, items: list[Received | Rejection]) -> None:
         self._owner.put_all(items)
-        self.behind_changed()
+        self.room_changed()
 
     def _report(self, reports: list[tuple[str, tuple[Any, ...]]]) -> None:
         for name, arguments in reports:

@@ -21,7 +21,7 @@ from node.index.writer import weight
 from node.metrics import summed
 from node.model import Received, Rejection
 from node.peers import Peer
-from node.reception.board import Board
+from node.reception.board import Board, Room
 from node.reception.channel import Channel, ChannelClosed
 from node.reception.listening import PATIENCE_SECONDS, make_listener
 from node.telemetry import log_failed_association
@@ -293,7 +293,9 @@ class _Desk:
 
     def wait_for_room(self) -> str | None:
         until = time.monotonic() + PATIENCE_SECONDS
-        while self._board.behind:
+        while (room := self._board.room) is not Room.THERE:
+            if room is Room.FAILING:
+                return "objects wait for the index, which fails: see the node's log"
             if time.monotonic() >= until:
                 return f"objects wait for the index, longer than {PATIENCE_SECONDS:g} s"
             time.sleep(_LOOK_SECONDS)

@@ -11,7 +11,7 @@ import pytest
 
 from node.association.places import OwnPlaces, Places
 from node.peers import Peer, Peers
-from node.reception.board import SLOTS, Board
+from node.reception.board import SLOTS, Board, Room
 from node.reception.worker import _Places
 
 FREE: Final = Peer("FREE")
@@ -68,19 +68,19 @@ def test_receivers_count_together(board: Board) -> None:
     assert second.take(FEW) is None
     assert first.take(FEW) == second.take(FEW) == FEW_FULL
     assert (board.associations, board.associations_of(0), board.associations_of(1)) == (2, 1, 1)
-    assert not board.behind
+    assert board.room is Room.THERE
 
 
 def test_a_receiver_that_died_has_none(board: Board) -> None:
     first, second = (_Places(board, slot, LIMIT, LIMITED) for slot in (0, 1))
-    board.behind = True
+    board.room = Room.FAILING
     assert [first.take(peer) for peer in (FEW, ONE)] == [None, None]
     assert second.take(FEW) is None
     board.clear(0)
     assert board.associations == 1
     assert second.take(ONE) is None
     assert [second.take(FEW) for _ in range(2)] == [None, FEW_FULL]
-    assert board.behind
+    assert board.room is Room.FAILING
 
 
 RACER = """

@@ -126,6 +126,20 @@ def test_nobody_waits_for_an_index_that_fails(arrivals: Arrivals, monkeypatch: p
     eventually(lambda: arrivals.writer.wait_for_room(20) is None)
 
 
+def test_that_the_index_fails_is_told_after_it_is_known(
+    arrivals: Arrivals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Receivers in other processes see what they are told only."""
+    seen: list[str | None] = []
+    arrivals.changed = lambda: seen.append(arrivals.writer.failing)
+    failing = Failing(arrivals.intake.apply, IndexUnavailable("database or disk is full"))
+    monkeypatch.setattr(arrivals.intake, "apply", failing)
+    arrivals.writer.put(arrivals.land(ct(1)))
+    arrivals.writer.start()
+    arrivals.writer.stop()
+    assert seen == ["database or disk is full", None]
+
+
 def test_headers_too_large_to_wait_together_are_refused(arrivals: Arrivals) -> None:
     """A stuck index and a hostile sender: few objects, and all of the memory. What is written waits no more."""
     landed = arrivals.land(ct(1))

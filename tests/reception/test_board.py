@@ -9,7 +9,7 @@ import socket
 import threading
 from collections.abc import Sequence
 
-from node.reception.board import SLOTS, Board
+from node.reception.board import SLOTS, Board, Room
 from node.reception.nursery import Nursery
 from tests.reception.alone import Alone
 
@@ -54,22 +54,20 @@ def test_who_has_fewer_connections_among_those_that_run() -> None:
     board.connected(SLOTS - 1, 0)
     board.connected(0, 1)
     assert board.has_fewer(0), "one that runs may have none"
-    assert (board.associations, board.behind) == (0, False)
+    assert (board.associations, board.room) == (0, Room.THERE)
     board.clear(SLOTS - 1)
     assert not board.has_fewer(0), "it has died"
     board.close()
 
 
-def test_the_flag_is_a_word_of_its_own() -> None:
+def test_how_the_index_stands_is_a_word_of_its_own() -> None:
     board, count = Board(), 5
     for _ in range(count):
         board.take(0, ALL)
     other = Board(fd=os.dup(board.fd))
-    board.behind = True
-    assert other.behind
-    assert other.associations == count
-    board.behind = False
-    assert not other.behind
+    for room in (Room.LATER, Room.FAILING, Room.THERE):
+        board.room = room
+        assert (other.room, other.associations) == (room, count)
     other.close()
     board.close()
 

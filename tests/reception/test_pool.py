@@ -21,6 +21,7 @@ from node import logs
 from node.errors import IndexUnavailable
 from node.model import Received, Rejection
 from node.reception import nursery, pool, worker
+from node.reception.board import Room
 from node.reception.channel import Channel
 from node.reception.nursery import Nursery
 from node.reception.pool import Pool
@@ -36,7 +37,7 @@ class Owner:
 
     def __init__(self) -> None:
         self.items: list[Received | Rejection] = []
-        self.full = False
+        self.space = Room.THERE
         self.failures = 0  # how often catch_up fails from now on
         self.buried: list[str] = []
         self.counted: list[tuple[object, ...]] = []
@@ -44,8 +45,8 @@ class Owner:
     def put_all(self, items: Sequence[Received | Rejection]) -> None:
         self.items += items
 
-    def behind(self) -> str | None:
-        return "full" if self.full else None
+    def room(self) -> Room:
+        return self.space
 
     def catch_up(self) -> None:
         if self.failures:
@@ -144,9 +145,9 @@ def a_report_that_trips_the_owner_costs_nobody_anything() -> None:
 
 def index_that_is_behind() -> None:
     with closing(Running()) as running:
-        running.owner.full = True
+        running.owner.space = Room.LATER
         assert running.store("1.2.3") == "0x0000"  # the one that fills it
-        eventually(lambda: running.pool._board.behind)
+        eventually(lambda: running.pool._board.room is Room.LATER)
         answers: list[str] = []
         senders = [
             background(partial(lambda uid: answers.append(running.store(uid)), f"1.2.{number}"))
@@ -154,11 +155,14 @@ def index_that_is_behind() -> None:
         ]
         senders[0].join(0.3)
         assert not answers, "all receivers wait"
-        running.owner.full = False
-        running.pool.behind_changed()
+        running.owner.space = Room.THERE
+        running.pool.room_changed()
         for sender in senders:
             sender.join(20)
         assert answers == ["0x0000"] * 4
+        running.owner.space = Room.FAILING
+        running.pool.room_changed()
+        assert running.store("1.2.5") == "0xA700"
 
 
 def old_news_of_the_index() -> None:
@@ -166,21 +170,21 @@ def old_news_of_the_index() -> None:
     with closing(Running(1)) as running:
         asked, release = threading.Event(), threading.Event()
 
-        def slow() -> str:
+        def slow() -> Room:
             asked.set()
             release.wait(10)
-            return "full"
+            return Room.LATER
 
-        running.owner.behind = slow  # type: ignore[method-assign]
-        first = background(running.pool.behind_changed)
+        running.owner.room = slow  # type: ignore[method-assign]
+        first = background(running.pool.room_changed)
         assert asked.wait(10)
-        running.owner.behind = lambda: None  # type: ignore[method-assign]
-        second = background(running.pool.behind_changed)
+        running.owner.room = lambda: Room.THERE  # type: ignore[method-assign]
+        second = background(running.pool.room_changed)
         second.join(0.2)
         release.set()
         first.join(10)
         second.join(10)
-        assert not running.pool._board.behind
+        assert running.pool._board.room is Room.THERE
 
 
 def _garbled(descriptors: Sequence[int], start: Start) -> None:

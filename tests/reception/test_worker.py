@@ -20,7 +20,7 @@ from node.association.listener import bind
 from node.model import ObjectKey, RawHeader, Received, Rejection
 from node.objects import filemeta
 from node.reception import worker
-from node.reception.board import Board
+from node.reception.board import Board, Room
 from node.reception.channel import MAX_MESSAGE, Channel, ChannelClosed
 from node.reception.nursery import Nursery
 from node.reception.worker import Start
@@ -151,11 +151,11 @@ def it_waits_for_an_index_that_is_behind() -> None:
         answers: list[str] = []
         with Wire.established(house.port) as wire:
             assert store(wire, 1) == "0x0000"
-            house.board.behind = True
+            house.board.room = Room.LATER
             sender = background(lambda: answers.append(store(wire, 2)))
             sender.join(0.3)
             assert not answers
-            house.board.behind = False
+            house.board.room = Room.THERE
             sender.join(20)
             assert answers == ["0x0000"]
         eventually(lambda: len(house.items) == 2)
@@ -168,10 +168,31 @@ def it_refuses_while_the_index_stays_behind() -> None:
             house.read()
             with Wire.established(house.port) as wire:
                 assert store(wire, 1) == "0x0000"
-                house.board.behind = True
+                house.board.room = Room.LATER
                 assert store(wire, 2) == "0xA700"
-                house.board.behind = False
+                house.board.room = Room.THERE
                 assert store(wire, 3) == "0x0000"
+            eventually(lambda: len(house.items) == 2)
+
+
+def it_refuses_at_once_while_the_index_fails() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(worker, "PATIENCE_SECONDS", 3600.0)
+        with closing(House()) as house:
+            house.read()
+            with Wire.established(house.port) as wire:
+                assert store(wire, 1) == "0x0000"
+                house.board.room = Room.LATER
+                answers: list[str] = []
+                sender = background(lambda: answers.append(store(wire, 2)))
+                sender.join(0.2)
+                assert not answers
+                house.board.room = Room.FAILING
+                sender.join(20)
+                assert answers == ["0xA700"]
+                assert store(wire, 2) == "0xA700"
+                house.board.room = Room.THERE
+                assert store(wire, 2) == "0x0000"
             eventually(lambda: len(house.items) == 2)
 
 
@@ -345,6 +366,7 @@ def test_records_gather_longer_when_they_come_without_a_pause(
         an_owner_that_does_not_read_slows_it_down,
         it_waits_for_an_index_that_is_behind,
         it_refuses_while_the_index_stays_behind,
+        it_refuses_at_once_while_the_index_fails,
         associations_stand_on_the_board,
         it_stops_when_told,
         it_ends_with_its_owner,
