@@ -160,6 +160,9 @@ def load(config_file: Path | None, environ: Mapping[str, str]) -> Config:
             )
             return tuple(sources)
 
+        def __reduce__(self) -> Any:  # other processes know the class that this one is made of
+            return _again, (self.model_fields_set, dict(self))
+
     try:
         config = Loaded()
     except ValidationError as error:
@@ -168,6 +171,10 @@ def load(config_file: Path | None, environ: Mapping[str, str]) -> Config:
     if problems:
         raise ConfigError(problems)
     return config
+
+
+def _again(names: set[str], values: dict[str, Any]) -> Config:
+    return Config.model_construct(names, **values)
 
 
 def plain(table: settings.Table) -> dict[str, Any]:

@@ -1,14 +1,17 @@
-"""What a process of this machine uses, as Linux tells it in /proc (proc(5)).
+"""The processes that a node is.
 
-A node is several processes, and the ``process_*`` metrics that every Prometheus client has are those of one.
-Each function raises ``OSError`` when there is no such process, or nothing about it to be had.
+What one uses, as Linux tells it in /proc (proc(5)): the ``process_*`` metrics that every Prometheus client has are
+those of one process. These functions raise ``OSError`` when there is none, or nothing about it to be had.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Final
+
+import node
 
 _PROC: Final = Path("/proc")
 # Fields of stat behind the name in brackets, which may hold spaces and brackets itself
@@ -31,3 +34,9 @@ def memory_bytes(pid: int) -> float:
 def open_fds(pid: int) -> float:
     """Open file descriptors."""
     return len(os.listdir(_PROC / str(pid) / "fd"))
+
+
+def python_path() -> str:
+    """``PYTHONPATH`` for an interpreter that finds the same modules as this one."""
+    paths = [str(Path(node.__file__).resolve().parent.parent), *filter(None, sys.path)]
+    return os.pathsep.join(dict.fromkeys(paths))

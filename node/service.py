@@ -10,7 +10,7 @@ from contextlib import suppress
 from functools import partial
 from importlib.metadata import version
 
-from node import recovery, wiring
+from node import logs, recovery, wiring
 from node.config import Config
 from node.errors import CannotListen, ConfigError
 from node.index.overview import Overview
@@ -234,7 +234,10 @@ class Node(Parts):
 
 def receivers(config: Config) -> Nursery | None:
     """What forks receiver processes, if they are configured; to be called before any thread is started."""
-    return Nursery.start(partial(worker.main, config)) if processes(config) else None
+    if not processes(config):
+        return None
+    prepare = partial(logs.configure, config.log.level, config.log.format)
+    return Nursery.start(partial(worker.main, config), prepare)
 
 
 def reindex(config: Config) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -382,6 +383,16 @@ def test_effective_masks_secrets() -> None:
     assert "s3cret" not in text
     assert text.count(MASK) == 3
     assert tomllib.loads(text)["http"]["token"] == MASK
+
+
+def test_it_goes_to_another_process_as_it_is(toml: Any) -> None:
+    config = load(toml("[completion]\nquiet_seconds = 5\n"), SECRETS)
+    assert config.model_fields_set == {"completion", "http", "events"}
+    there = pickle.loads(pickle.dumps(config))
+    assert (type(there), dict(there)) == (Config, dict(config))
+    assert there.model_fields_set == config.model_fields_set
+    assert there.http.token.get_secret_value() == "s3cret-1"
+    assert there.completion.quiet_seconds == 5
 
 
 def test_complaints_do_not_quote_secrets(toml: Any) -> None:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]  # it ships no types
 import pytest
@@ -51,3 +52,16 @@ def test_one_that_has_ended_is_an_os_error() -> None:
     for ask in (processes.cpu_seconds, processes.memory_bytes, processes.open_fds):
         with pytest.raises(OSError, match=str(child.pid)):
             ask(child.pid)
+
+
+def test_another_interpreter_finds_the_same_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "only_here.py").touch()
+    monkeypatch.setattr(sys, "path", [str(tmp_path), "", str(tmp_path)])
+    for name in ("only_here", "node.processes"):
+        shown = f"import {name}; print({name}.__file__)"
+        command = [sys.executable, "-P", "-S", "-c", shown]
+        env = {"PYTHONPATH": processes.python_path()}
+        told = subprocess.run(command, cwd="/", env=env, capture_output=True, text=True, check=True).stdout
+        assert Path(told.strip()) == (
+            tmp_path / "only_here.py" if name == "only_here" else Path(processes.__file__)
+        )

@@ -16,16 +16,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Final
 
-import node
 from node.content import Kind, Settings
 from node.content.kinds import WITH_PIXELS
 from node.contents import protocol
 from node.documents import Content
 from node.errors import ContentReaderUnavailable, ContentTooSlow, ContentUnreadable
+from node.processes import python_path
 
 MAX_FILE: Final = 536_870_912  # of a document; images are read up to their pixel data, however long that is
 MEMORY: Final = 1_073_741_824  # address space of one process
@@ -250,6 +249,5 @@ class _Process:
 
 def _environment() -> dict[str, str]:
     """Where modules are, and nothing of what the node's own environment may hold."""
-    paths = [str(Path(node.__file__).resolve().parent.parent), *filter(None, sys.path)]
     kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "PATH") if name in os.environ}
-    return {**kept, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)), "PYTHONUTF8": "1"}
+    return {**kept, "PYTHONPATH": python_path(), "PYTHONUTF8": "1"}

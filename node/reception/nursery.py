@@ -3,6 +3,10 @@
 The owner runs threads, and a process that forks while others of its threads hold locks makes a child that may
 never get them. So before the first thread is started the owner forks this one, which waits for requests.
 Receivers share its memory until they write to it: each costs a few MB.
+
+When it has gone (killed by hand, or by a system that is out of memory) the next request is refused, and the one after
+that makes a new interpreter take its place, since the owner may not fork by then. That one shares nothing with the
+owner, which costs some 60 MB, and takes a second or two to load.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ import select
 import signal
 import socket
 import struct
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -22,18 +27,23 @@ from pathlib import Path
 from typing import Any, Final
 
 from node.logs import get_logger
+from node.processes import python_path
 
 _log = get_logger(__name__)
 
+LOADED: Final = b"loaded"  # what a new interpreter says when it can be asked
 _REPLY: Final = struct.Struct("<i")
 _LONGEST: Final = 65_536
 _MOST_DESCRIPTORS: Final = 8
 _SPAWN_SECONDS: Final = 10.0  # a fork takes milliseconds
+_LOAD_SECONDS: Final = 20.0  # a new interpreter with the whole program takes one or two
 _TASKS: Final = Path("/proc/self/task")
 _COMM: Final = Path("/proc/self/comm")
 
 # What a receiver runs: the descriptors that it got, and the arguments.
 Main = Callable[[Sequence[int], Any], None]
+# What a new interpreter does first of all, where a fork finds it done: the log.
+Prepare = Callable[[], None]
 
 
 class Process:
@@ -66,83 +76,165 @@ class Process:
 class Nursery:
     """Made by ``start`` in a process without other threads; ``spawn`` may then be called from any."""
 
-    def __init__(self, sock: socket.socket, pid: int) -> None:
-        self._socket = sock
-        self._socket.settimeout(_SPAWN_SECONDS)
-        self._pid = pid
+    def __init__(self, forker: _Forker, program: bytes) -> None:
+        self._forker = forker
+        self._program = program
         self._lock = threading.Lock()
-        self._gone = False
+        self._closed = False
 
     @classmethod
-    def start(cls, main: Main) -> Nursery:
-        """Fork it; ``main`` is what every receiver runs. Raises ``RuntimeError`` where threads run."""
-        threads = len(os.listdir(_TASKS))
-        if threads > 1:
-            raise RuntimeError(
-                f"{threads} threads run: receivers must be prepared before the first is started"
-            )
+    def start(cls, main: Main, prepare: Prepare) -> Nursery:
+        """Fork it; ``main`` is what every receiver runs. Both arguments can be pickled.
+
+        Raises ``RuntimeError`` where threads run.
+        """
+        program = pickle.dumps((main, prepare))
+        settle()
         owners, own = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         sys.stdout.flush()
         sys.stderr.flush()
-        # What is loaded stays shared with all that are forked: the collector would write to every object of it.
-        # 31 of 156 MB with two receivers.
-        gc.collect()
-        gc.freeze()
         pid = os.fork()
         if pid == 0:
             owners.close()
-            _leave(lambda: _serve(own, main))
+            _leave(lambda: serve(own, main))
         own.close()
-        return cls(owners, pid)
+        return cls(_Forker(owners, pid), program)
 
     @property
     def pid(self) -> int:
-        """Its process id."""
-        return self._pid
-
-    @property
-    def gone(self) -> bool:
-        """It has ended, or does not answer: nothing can be spawned any more."""
-        return self._gone
+        """Its process id; it may have ended."""
+        return self._forker.pid
 
     def spawn(self, descriptors: Sequence[int], arguments: Any) -> Process:
         """Fork a process that inherits ``descriptors`` and standard streams, nothing else. Raises ``OSError``."""
         data = pickle.dumps(arguments)
         with self._lock:
-            if self._gone:
-                raise _nursery_gone()
-            try:
-                socket.send_fds(self._socket, [data], list(descriptors))
-                reply, received, _, _ = socket.recv_fds(self._socket, _REPLY.size, 1)
-            except OSError as error:
-                self._give_up()  # its answer, should it come, would be taken for that to the next request
-                raise _nursery_gone() from error
-            if len(reply) < _REPLY.size:
-                self._give_up()
-                raise _nursery_gone()
+            if self._forker.gone:
+                self._replace()
+            return self._forker.fork(data, descriptors)
+
+    def _replace(self) -> None:
+        if self._closed:
+            raise _gone("it has been closed")
+        before = self._forker.pid
+        self._forker = successor = _Successor.started(self._program)
+        if self._closed:  # by a thread that has not seen it yet; from here on ``close`` finds it
+            successor.end()
+        successor.await_loaded()
+        hint = "Memory? It has gone, or did not answer; another forks receivers from now on."
+        _log.warning("nursery_replaced", pid=before, hint=hint)
+
+    def close(self) -> None:
+        """End it; processes that it spawned run on."""
+        self._closed = True
+        self._forker.end()
+
+
+class _Forker:
+    """A process that runs ``serve``, forked from the owner, and the socket to it."""
+
+    def __init__(self, sock: socket.socket, pid: int) -> None:
+        self._socket = sock
+        self._socket.settimeout(_SPAWN_SECONDS)
+        self.pid = pid
+        self.gone = False
+        self._lock = threading.Lock()
+
+    def fork(self, data: bytes, descriptors: Sequence[int]) -> Process:
+        """Raises ``OSError``: the process that was asked for may run, with descriptors that nobody else has."""
+        try:
+            socket.send_fds(self._socket, [data], list(descriptors))
+            reply, received, _, _ = socket.recv_fds(self._socket, _REPLY.size, 1)
+        except OSError as error:
+            self.end()  # its answer, should it come, would be taken for that to the next request
+            raise _gone("it does not answer") from error
+        if len(reply) < _REPLY.size:
+            self.end()
+            raise _gone("it has ended")
         (pid,) = _REPLY.unpack(reply)
         if pid < 0:
             raise OSError(-pid, os.strerror(-pid))
         return Process(pid, received[0])
 
-    def _give_up(self) -> None:
-        self._gone = True
-        self._socket.close()
+    def end(self) -> None:
+        """SIGKILL: it holds nothing that could be lost, and may be stopped."""
+        with self._lock:
+            if not self.gone:  # else its number may be another's by now
+                self.gone = True
+                self._socket.close()
+                self._kill()
 
-    def close(self) -> None:
-        """End it; processes that it spawned run on."""
-        self._socket.close()
+    def _kill(self) -> None:
         with suppress(ProcessLookupError):
-            os.kill(self._pid, signal.SIGKILL)  # it holds nothing that could be lost, and may be stopped
+            os.kill(self.pid, signal.SIGKILL)
         with suppress(ChildProcessError):  # somebody else has waited for it
-            os.waitpid(self._pid, 0)
+            os.waitpid(self.pid, 0)
 
 
-def _nursery_gone() -> OSError:
-    return ConnectionResetError("the process that forks receivers has gone: restart the node")
+class _Successor(_Forker):
+    """The same in an interpreter of its own."""
+
+    def __init__(self, sock: socket.socket, process: subprocess.Popen[bytes]) -> None:
+        super().__init__(sock, process.pid)
+        self._process = process
+
+    @classmethod
+    def started(cls, program: bytes) -> _Successor:
+        """Raises ``OSError``."""
+        owners, own = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            with own, open(os.memfd_create("dicom-node-program"), "wb") as file:
+                file.write(program)  # secrets are in it: nothing for a command line
+                file.flush()
+                passed = (own.fileno(), file.fileno())
+                command = [sys.executable, "-P", "-m", "node.reception.successor", *map(str, passed)]
+                process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    pass_fds=passed,
+                    env={**os.environ, "PYTHONPATH": python_path()},
+                    start_new_session=True,  # Ctrl-C while it loads is for the owner, too
+                )
+        except OSError:
+            owners.close()
+            raise
+        return cls(owners, process)
+
+    def await_loaded(self) -> None:
+        """Raises ``OSError``."""
+        self._socket.settimeout(_LOAD_SECONDS)
+        try:
+            loaded = self._socket.recv(len(LOADED)) == LOADED
+        except OSError as error:
+            self.end()
+            raise _gone("another does not load") from error
+        if not loaded:
+            self.end()
+            raise _gone("another can't load: see the log")
+        self._socket.settimeout(_SPAWN_SECONDS)
+
+    def _kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
 
 
-def _serve(sock: socket.socket, main: Main) -> None:
+def _gone(why: str) -> OSError:
+    return ConnectionResetError(f"the process that forks receivers has gone: {why}")
+
+
+def settle() -> None:
+    """Before a process forks receivers, or what forks them. Raises ``RuntimeError`` where threads run."""
+    threads = len(os.listdir(_TASKS))
+    if threads > 1:
+        raise RuntimeError(f"{threads} threads run: receivers must be prepared before the first is started")
+    # What is loaded stays shared with all that are forked: the collector would write to every object of it.
+    # 31 of 156 MB with two receivers.
+    gc.collect()
+    gc.freeze()
+
+
+def serve(sock: socket.socket, main: Main) -> None:
+    """Fork what ``sock`` asks for, until the owner has gone."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # a terminal or supervisor tells all: the owner decides
     _call_it("dicom-nursery")

@@ -139,10 +139,7 @@ class Pool:
         ready = self._ready
         if ready >= self._count:
             return None
-        why = (
-            "the process that starts them has gone, restart the node" if self._nursery.gone else "see the log"
-        )
-        return f"{ready} of {self._count} receiver processes run: {why}"
+        return f"{ready} of {self._count} receiver processes run: see the log"
 
     @property
     def counts(self) -> tuple[int, int, int]:

@@ -54,6 +54,10 @@ class Alone:
         self._process.stdout.close()
 
 
+def nothing() -> None:
+    """For what a nursery prepares, where that is nothing."""
+
+
 def background(run: Callable[[], object]) -> threading.Thread:
     thread = threading.Thread(target=run, daemon=True)
     thread.start()

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from node.reception.board import SLOTS, Board, Room
 from node.reception.nursery import Nursery
-from tests.reception.alone import Alone
+from tests.reception.alone import Alone, nothing
 
 ALL = {0: 1_000_000}  # a limit that nobody reaches
 
@@ -93,7 +93,7 @@ def test_threads_of_one_process_exclude_each_other() -> None:
 
 def take_many(limit: int) -> None:
     """Four processes fill one board while a fifth holds its lock, and dies with it."""
-    nursery = Nursery.start(_fill)
+    nursery = Nursery.start(_fill, nothing)
     board = Board()
     ours, theirs = socket.socketpair()
     ours.settimeout(20)

@@ -20,14 +20,14 @@ import pytest
 from node import logs
 from node.errors import IndexUnavailable
 from node.model import Received, Rejection
-from node.reception import nursery, pool, worker
+from node.reception import pool, worker
 from node.reception.board import Room
 from node.reception.channel import Channel
 from node.reception.nursery import Nursery
 from node.reception.pool import Pool
 from node.reception.worker import Start
 from tests.harness import eventually, settings
-from tests.reception.alone import Alone, background
+from tests.reception.alone import Alone, background, nothing
 from tests.scenarios.wire import EXPLICIT, STORE, Wire, associate, message, store_rq
 from tests.studies import ct, encoded
 
@@ -86,7 +86,7 @@ class Running:
         self.data_dir = Path(tempfile.mkdtemp(dir=os.environ["TMPDIR"]))
         config = settings(self.data_dir, named)
         logs.configure("info", "json", sys.stderr)
-        self.nursery = Nursery.start(main or partial(worker.main, config))
+        self.nursery = Nursery.start(main or partial(worker.main, config), nothing)
         self.owner = Owner()
         lock = os.open(self.data_dir / "lock", os.O_CREAT | os.O_RDWR)
         self.pool = Pool(self.nursery, count, config, self.owner, self.owner, 0.0, lock, None)
@@ -246,16 +246,18 @@ def one_that_hangs_does_not_hold_up_the_end() -> None:
 
 def nothing_can_be_started() -> None:
     quickly()
-    nursery._SPAWN_SECONDS = 0.2  # type: ignore[misc]
     with closing(Running(2)) as running:
-        os.kill(running.nursery._pid, signal.SIGKILL)
+        interpreter, sys.executable = sys.executable, "/nowhere/python"
+        os.kill(running.nursery.pid, signal.SIGKILL)
         os.kill(running.pids()[0], signal.SIGKILL)
-        gone = "1 of 2 receiver processes run: the process that starts them has gone, restart the node"
-        eventually(lambda: running.pool.lacking == gone)
+        eventually(lambda: running.pool.lacking == "1 of 2 receiver processes run: see the log")
         assert running.pool.listening
         assert running.store("1.2.3") == "0x0000"
         os.kill(running.pids()[0], signal.SIGKILL)
         eventually(lambda: not running.pool.listening)
+        sys.executable = interpreter
+        eventually(lambda: running.pool.lacking is None)
+        assert running.store("1.2.4") == "0x0000"
 
 
 @pytest.mark.parametrize(
@@ -268,7 +270,7 @@ def nothing_can_be_started() -> None:
         (one_that_sends_nonsense_is_ended, ["receiver_garbled", "receiver_died"]),
         (one_that_hangs_holds_up_nobody, ["receiver_silent", "receiver_killed", "receiver_died"]),
         (one_that_hangs_does_not_hold_up_the_end, ["receiver_silent", "receiver_killed"]),
-        (nothing_can_be_started, ["receiver_died", "receiver_not_started"]),
+        (nothing_can_be_started, ["receiver_died", "receiver_not_started", "nursery_replaced"]),
     ],
 )
 def test_pool(alone: Alone, scenario: Callable[[], None], told: list[str]) -> None:

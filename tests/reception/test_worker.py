@@ -25,7 +25,7 @@ from node.reception.channel import MAX_MESSAGE, Channel, ChannelClosed
 from node.reception.nursery import Nursery
 from node.reception.worker import Start
 from tests.harness import eventually, settings
-from tests.reception.alone import Alone, background
+from tests.reception.alone import Alone, background, nothing
 from tests.scenarios.wire import EXPLICIT, RELEASE, STORE, Wire, associate, message, store_rq
 from tests.studies import ct, encoded
 
@@ -39,7 +39,7 @@ class House:
         self.data_dir = Path(tempfile.mkdtemp(dir=os.environ["TMPDIR"]))
         named = {f"NODE_{name.upper()}": value for name, value in given.items()}
         config = settings(self.data_dir, {"NODE_OBJECTS__DURABILITY": "none", **named})
-        self.nursery = Nursery.start(partial(worker.main, config))
+        self.nursery = Nursery.start(partial(worker.main, config), nothing)
         self.board = Board()
         listening = bind("127.0.0.1", 0)
         self.port: int = listening.getsockname()[1]

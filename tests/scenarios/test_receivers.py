@@ -191,18 +191,23 @@ def test_a_signal_to_all_of_them_is_the_nodes_to_answer(nodes: Nodes) -> None:
     assert not [line for line in node.log().splitlines() if '"level":"error"' in line or "Traceback" in line]
 
 
-def test_readyz_says_that_receivers_are_missing_and_can_not_be_had(nodes: Nodes) -> None:
+def test_what_starts_receivers_is_replaced_as_they_are(nodes: Nodes) -> None:
     node = nodes.start_process(dicom__receivers="2", **QUIET)
     (nursery,) = children(node.process.pid)
     first, second = receivers(node)
     os.kill(nursery, signal.SIGKILL)
     assert ready(node)
-    os.kill(first, signal.SIGKILL)
-    eventually(lambda: "restart the node" in reasons(node).get("receivers", ""))
-    send(node, instance(new_uid(), 1))
-    os.kill(second, signal.SIGKILL)
-    eventually(lambda: "dicom" in reasons(node))
+    for victim in (first, second):
+        os.kill(victim, signal.SIGKILL)
+        eventually(lambda: "1 of 2" in reasons(node).get("receivers", ""))
+        send(node, instance(new_uid(), 1))
+        eventually(lambda: ready(node), 30)
+        send(node, instance(new_uid(), 1))
+    assert node.log().count('"nursery_replaced"') == 1
+    started = children(node.process.pid), receivers(node)
+    assert [len(pids) for pids in started] == [1, 2]
     assert node.stop() == 0
+    assert not any(lives(pid) for pids in started for pid in pids)
 
 
 def test_receivers_do_not_outlive_their_node(nodes: Nodes) -> None:
