@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -118,7 +119,6 @@ def _log() -> None:
 
 
 def _can_be_replaced(prepare: Callable[[], None] = _log) -> Nursery:
-    os.environ["PYTHONPATH"] = str(ROOT)  # as in a process of the node's own
     sys.path.append(str(ROOT))
     _log()
     return Nursery.start(_echo, prepare)
@@ -141,6 +141,7 @@ def one_that_dies_is_replaced() -> None:
         assert nursery.pid not in (before, first)
         assert Path(f"/proc/{nursery.pid}/comm").read_text() == "dicom-nursery\n"
         assert os.listdir(f"/proc/{nursery.pid}/task") == [str(nursery.pid)]
+        assert os.getsid(nursery.pid) == nursery.pid, "else Ctrl-C would end it while it loads"
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             os.kill(nursery.pid, number)
             os.kill(process.pid, number)
@@ -191,6 +192,45 @@ def one_that_hangs_is_replaced() -> None:
     assert time.monotonic() - begun < 5
 
 
+def one_that_has_ended_is_not_killed_again() -> None:
+    """Its number may be another process's by then."""
+    nursery = Nursery.start(_echo, nothing)
+    killed: list[int] = []
+    kill = os.kill
+
+    def recorded(pid: int, number: int) -> None:
+        killed.append(pid)
+        kill(pid, number)
+
+    os.kill = recorded
+    for _ in range(2):
+        nursery.close()
+    assert killed == [nursery.pid]
+
+
+_ONLY_HERE = """
+from tests.reception.test_nursery import _echo
+
+def main(descriptors, arguments):
+    _echo(descriptors, arguments)
+"""
+
+
+def modules_are_found_where_they_were() -> None:
+    """However the owner came to its ``sys.path``."""
+    folder = Path(os.environ["TMPDIR"])
+    (folder / "only_here.py").write_text(_ONLY_HERE)
+    sys.path[:0] = [str(folder), str(ROOT)]
+    nursery = Nursery.start(importlib.import_module("only_here").main, _log)
+    os.kill(nursery.pid, signal.SIGKILL)
+    with pytest.raises(OSError, match="has gone"):
+        nursery.spawn([], None)
+    process, sock, _ = _spawn(nursery, "x")
+    sock.close()
+    assert process.ended(20)
+    nursery.close()
+
+
 def _trip() -> None:
     raise ValueError("no log")
 
@@ -232,7 +272,16 @@ def one_that_does_not_load() -> None:
     assert len(refused) == 1
 
 
-@pytest.mark.parametrize("scenario", [lives, signals, threads_are_refused])
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        lives,
+        signals,
+        threads_are_refused,
+        one_that_has_ended_is_not_killed_again,
+        modules_are_found_where_they_were,
+    ],
+)
 def test_nursery(alone: Alone, scenario: Any) -> None:
     assert alone.run(scenario) == ""
 
