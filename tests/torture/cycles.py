@@ -23,6 +23,7 @@ from tests.torture.clients import Load
 from tests.torture.supply import Book, Supply
 
 _LIFE: Final = (0.05, 0.6)  # seconds under load
+_RETURN: Final = (0.05, 5.0)  # what forks receivers takes two or three to be replaced
 _START: Final = (0.1, 1.5)  # seconds into a start
 _ORPHANS: Final = 5.0  # seconds that processes of a killed node may live on
 _LOOK_AT_LOG: Final = 20  # lines of it, when a node does not start
@@ -31,7 +32,7 @@ _REPLAYED: Final = 20  # events published again at the end
 _SETTLE: Final = 60.0
 
 # How a life ends, and how often of twenty.
-_ENDS: Final = {"owner": 9, "all": 4, "receiver": 2, "start": 3, "term": 2}
+_ENDS: Final = {"owner": 8, "all": 4, "receiver": 2, "nursery": 1, "start": 3, "term": 2}
 
 ENVIRONMENT: Final = {
     **DEFAULTS,
@@ -82,6 +83,7 @@ class Life(Address):
 
     def __init__(self, data_dir: Path, given: dict[str, str]) -> None:
         self.data_dir = data_dir
+        self.orphans: list[int] = []  # receivers of a parent that was killed
         self._log = data_dir.parent / f"{data_dir.name}.log"
         environ = {key: value for key, value in os.environ.items() if not key.startswith("NODE_")}
         environ |= {**ENVIRONMENT, "NODE_DATA_DIR": str(data_dir), **given}
@@ -112,7 +114,7 @@ class Life(Address):
 
     def end(self, signals: Callable[[list[int]], None]) -> int:
         """Send signals to the process and its descendants; wait for all. Returns the exit status."""
-        pids = [self.process.pid, *self.descendants()]
+        pids = [self.process.pid, *self.descendants(), *self.orphans]
         signals(pids)
         status = self.process.wait(60)
         if self.process.stdout is not None:
@@ -210,11 +212,15 @@ class Torture:
         self._tell(f"{number:4} {end:9} {len(self._book.acknowledged):6} acknowledged")
 
     def _end(self, node: Life, load: Load, end: str) -> None:
-        if end == "receiver":  # its associations are lost, the node goes on
+        if end in ("receiver", "nursery"):  # its associations are lost, the node goes on
             load.expect_end()
-            receivers = node.descendants()[1:]  # behind the process that forks them
-            _kill(self._random.sample(receivers, min(1, len(receivers))))
-            self._pause(_LIFE)
+            nursery, *receivers = node.descendants() or [0]
+            victims = self._random.sample(receivers, min(1, len(receivers)))
+            if end == "nursery" and receivers:
+                victims.append(nursery)
+                node.orphans = receivers
+            _kill(victims)
+            self._pause(_RETURN if end == "nursery" else _LIFE)
         self._complain(load.errors)
         if end == "term":
             load.stop()
