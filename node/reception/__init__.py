@@ -8,6 +8,7 @@ So that costs its open associations, what it had counted in its last 50 ms, and 
 channel     framed messages and calls over a socket pair
 board       the few numbers that all processes must see at once
 nursery     forks receivers from a process that has no threads
+successor   does so in an interpreter of its own, when that process has gone
 worker      a receiver process
 pool        the owner's side: starts them, reads what they hand over, starts another when one dies
 desk        the index, as the pool and the associations of a node without receivers see it
