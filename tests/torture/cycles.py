@@ -214,10 +214,11 @@ class Torture:
     def _end(self, node: Life, load: Load, end: str) -> None:
         if end in ("receiver", "nursery"):  # its associations are lost, the node goes on
             load.expect_end()
-            nursery, *receivers = node.descendants() or [0]
+            pids = node.descendants()
+            nursery, receivers = pids[:1], pids[1:]  # it forks them
             victims = self._random.sample(receivers, min(1, len(receivers)))
-            if end == "nursery" and receivers:
-                victims.append(nursery)
+            if end == "nursery":
+                victims += nursery
                 node.orphans = receivers
             _kill(victims)
             self._pause(_RETURN if end == "nursery" else _LIFE)
